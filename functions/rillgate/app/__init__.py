@@ -1,0 +1,1 @@
+"""Floor 5: settings, the composition root, Starlette routes and the chat page."""

@@ -1,0 +1,1 @@
+"""Floor 2: estimating, counting and guarding tokens. Integer arithmetic, pure."""

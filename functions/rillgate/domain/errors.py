@@ -1,0 +1,120 @@
+"""Every error Rillgate reports, by whose fault it is.
+
+RillgateError
+├── ClientError              the caller's: a 4xx that names the field and the remedy
+├── CapacityError            ours: too many streams, shutting down; 503 with Retry-After
+├── UpstreamError            the provider's: a 5xx (or its own 4xx passed on)
+│   ├── UpstreamTimeout      it fell silent past its deadline; 504
+│   └── UpstreamTruncated    it ended without its terminal event; 502
+└── StreamEnded              not a fault: a stream was stopped from our side (deadline, shutdown, cancel)
+
+An error carries what every dialect needs to say it in its own shape: the HTTP status, OpenAI's `type` and
+`code`, the `param` it is about. Dialects render it; nothing else decides on a status.
+Source: reference table of OpenAI error types and codes, https://platform.openai.com/docs/guides/error-codes.
+"""
+
+from __future__ import annotations
+
+
+class RillgateError(Exception):
+    """Base of all errors that reach a client.
+
+    Args:
+        message: one sentence that names the value with `!r` and the way out. Never prompt text, never a key.
+        status: HTTP status, while one can still be sent.
+        kind: OpenAI's `error.type`.
+        code: OpenAI's `error.code`.
+        param: the request field at fault, dotted, such as `messages[0].role`.
+        retry_after_s: seconds for `Retry-After`; None sends none.
+        should_retry: for `x-should-retry`, which steers the official SDKs; None sends none.
+    """
+
+    status: int = 500
+    kind: str = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        kind: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = self.status if status is None else status
+        self.kind = self.kind if kind is None else kind
+        self.code = self.code if code is None else code
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.should_retry = should_retry
+
+
+class ClientError(RillgateError):
+    """The request cannot be served as it stands; sending it again unchanged gives the same answer."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class CapacityError(RillgateError):
+    """This process cannot take the request now; the same request may succeed a moment later."""
+
+    status = 503
+    kind = "server_error"
+    code = "overloaded"
+
+
+class UpstreamError(RillgateError):
+    """The provider failed. `retryable` says whether the same call may succeed, here or at another provider."""
+
+    status = 502
+    kind = "server_error"
+    code = "upstream_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        status: int | None = None,
+        kind: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            status=status,
+            kind=kind,
+            code=code,
+            param=param,
+            retry_after_s=retry_after_s,
+            should_retry=should_retry,
+        )
+        self.retryable = retryable
+
+
+class UpstreamTimeout(UpstreamError):
+    """The provider said nothing within the time it had."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class UpstreamTruncated(UpstreamError):
+    """The provider's stream ended without its terminal event: what was delivered is not a whole answer."""
+
+    status = 502
+    code = "upstream_truncated"
+
+
+class StreamEnded(RillgateError):
+    """The stream was ended from our side before it was finished (deadline, shutdown, cancel, a stalled client)."""
+
+    status = 503

@@ -1,0 +1,65 @@
+"""One client request in the words the whole house uses, and one HTTP request for a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat request, parsed and checked by its dialect.
+
+    Attributes:
+        fields: the request in OpenAI Chat Completions vocabulary, as a JSON object. Fields that we do not know
+            are kept: they pass through to a provider that speaks the same dialect.
+        model: what the client asked for; None when it named none.
+        stream: whether the client wants a stream.
+        include_usage: whether the client asked for usage in its stream.
+        output_tokens_asked: the cap that the client named, in tokens; None when it named none.
+        choices: how many choices (`n`) it wants.
+        output_tokens_default: overrides the configured default cap (the /chat routes have their own).
+        cut_notice: text to send before a cut, "" for none.
+    """
+
+    fields: Mapping[str, Any]
+    model: str | None
+    stream: bool
+    include_usage: bool = False
+    output_tokens_asked: int | None = None
+    choices: int = 1
+    output_tokens_default: int | None = None
+    cut_notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What goes to a provider: `path` is relative to the provider's base URL, `body` is the exact bytes."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """All in seconds, as the configuration names them. `total_s` 0 means none."""
+
+    connect_s: float = 5
+    first_token_s: float = 60
+    idle_s: float = 90
+    stall_s: float = 30
+    heartbeat_s: float = 12
+    total_s: float = 900
+    chat_total_s: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one request goes: provider, routed model and timeouts."""
+
+    provider: str
+    model: str
+    timeouts: Timeouts = field(default_factory=Timeouts)

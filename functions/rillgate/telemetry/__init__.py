@@ -1,0 +1,1 @@
+"""Floor 3: logs, metrics, clock and ids."""
