@@ -7,8 +7,7 @@ from typing import Protocol
 
 from rillgate.domain.delta import Delta
 from rillgate.domain.errors import UpstreamError
-from rillgate.domain.request import ChatRequest, UpstreamRequest
-from rillgate.domain.usage import Usage
+from rillgate.domain.request import ChatRequest, Endpoint, UpstreamRequest
 
 
 class TimerHandle(Protocol):
@@ -60,13 +59,15 @@ class StreamDecoder(Protocol):
     def decode(self, frame: Frame) -> list[Delta]: ...
 
 
-class Answer(Protocol):
-    """A provider's whole (non-streaming) answer: its deltas, in order, and the JSON object it came as."""
+class Location(Protocol):
+    """Finds a provider: at once for a configured one, when it has started for one that we start ourselves."""
 
-    @property
-    def deltas(self) -> list[Delta]: ...
-    @property
-    def usage(self) -> Usage | None: ...
+    async def endpoint(self) -> Endpoint:
+        """Where the provider answers, waiting until it does.
+
+        Raises:
+            UpstreamError: it never will; the message says what to set instead.
+        """
 
 
 class Provider(Protocol):

@@ -44,6 +44,14 @@ class UpstreamRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider answers: `base_url` without a trailing slash, and the headers that every call carries."""
+
+    base_url: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """All in seconds, as the configuration names them. `total_s` 0 means none."""
 
