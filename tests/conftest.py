@@ -1,13 +1,40 @@
-"""What every test may ask for: both event loops that Rillgate runs on."""
+"""What every test may ask for: both event loops that Rillgate runs on. And where no test may be skipped."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 import pytest
+
+ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
+
+# On a machine that is meant to have everything, a test that did not run is a test that did not pass.
+NO_SKIPS = bool(os.environ.get("RILLGATE_NO_SKIPS"))
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run asynchronous tests on the standard loop and on uvloop."""
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With RILLGATE_NO_SKIPS, a skipped test is a failed one. An expected failure stays what it is."""
+    return _failed_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a file that skips itself whole."""
+    return _failed_if_skipped((yield))
+
+
+def _failed_if_skipped(report: ReportT) -> ReportT:
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"not run, and RILLGATE_NO_SKIPS is set: {reason}"
+    return report

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from rillgate.domain.delta import Delta
-from rillgate.domain.errors import UpstreamError
+from rillgate.domain.errors import RillgateError, UpstreamError
 from rillgate.domain.request import ChatRequest, Endpoint, UpstreamRequest
+from rillgate.domain.usage import Usage
+
+# What Rillgate adds to an answer: the content of its field `rillgate`, empty when there is nothing to say.
+Report = Mapping[str, Any]
 
 
 class TimerHandle(Protocol):
@@ -49,14 +53,19 @@ class Frame(Protocol):
 class FrameReader(Protocol):
     """Bytes to frames, cut anywhere. Raises UpstreamError for a frame past its bound."""
 
-    def feed(self, chunk: bytes) -> list[Frame]: ...
-    def feed_eof(self) -> list[Frame]: ...
+    def feed(self, chunk: bytes) -> Sequence[Frame]: ...
+    def feed_eof(self) -> Sequence[Frame]: ...
 
 
 class StreamDecoder(Protocol):
     """Frames of one stream to deltas; state lives as long as the stream."""
 
-    def decode(self, frame: Frame) -> list[Delta]: ...
+    def decode(self, frame: Frame) -> list[Delta] | None:
+        """The deltas of one frame, in order; [] when it says nothing we count, None when it is not of this protocol.
+
+        Raises:
+            UpstreamError: the frame is of this protocol and broken.
+        """
 
 
 class Location(Protocol):
@@ -71,17 +80,76 @@ class Location(Protocol):
 
 
 class Provider(Protocol):
-    """One API family, as pure translation. `dialect` names the client dialect its frames already are, if any."""
+    """One API family, as pure translation. `dialect` names the client dialect that its frames already are, if any."""
 
     @property
-    def kind(self) -> str: ...
-    @property
     def dialect(self) -> str: ...
-    def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest: ...
-    def reader(self) -> FrameReader: ...
-    def decoder(self) -> StreamDecoder: ...
-    def decode_answer(self, body: bytes) -> list[Delta]: ...
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError: ...
+
+    def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest:
+        """The provider's own request for `model`, with the cap under the name that the provider reads."""
+
+    def reader(self) -> FrameReader:
+        """A frame reader for one stream."""
+
+    def decoder(self) -> StreamDecoder:
+        """A decoder for one stream."""
+
+    def decode_answer(self, body: bytes) -> list[Delta]:
+        """A whole answer as deltas.
+
+        Raises:
+            UpstreamError: the body is no answer, or says that there is none.
+        """
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """What an answer with an error status means. Header names are in lower case."""
+
+
+class Encoder(Protocol):
+    """Writes one stream in a client's dialect. Every method gives whole frames, ready for the wire."""
+
+    def open(self) -> bytes:
+        """What stands before everything else; mostly nothing."""
+
+    def heartbeat(self) -> bytes:
+        """Says that the stream is alive, in a form that the dialect's own clients survive."""
+
+    def forward(self, frame: Frame) -> bytes:
+        """A frame that already is in this dialect, unchanged."""
+
+    def amend(self, frame: Frame, *, without_usage: bool, drop_choices: Collection[int], report: Report) -> bytes:
+        """A frame that is in this dialect, with something taken out or `report` added; b"" if nothing is left."""
+
+    def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
+        """Deltas from another API family, in this dialect."""
+
+    def cut(self, choice: int, notice: str, report: Report) -> bytes:
+        """End one choice at its limit, as the model itself would: `notice` as text, then finish reason "length"."""
+
+    def usage(self, usage: Usage) -> bytes:
+        """Token counts of the whole stream, where the client asked for them."""
+
+    def error(self, error: RillgateError) -> bytes:
+        """An error after the first byte, in-band. Nothing may follow it."""
+
+    def end(self) -> bytes:
+        """The terminal event."""
+
+
+class Dialect(Protocol):
+    """One client protocol."""
+
+    @property
+    def name(self) -> str: ...
+
+    def encoder(self, request_id: str, model: str, created_s: int) -> Encoder:
+        """An encoder for one stream."""
+
+    def answer(self, body: bytes, usage: Usage | None, report: Report) -> bytes:
+        """A whole answer that already is in this dialect, with our usage and report added where given."""
+
+    def error_body(self, error: RillgateError) -> bytes:
+        """The JSON body of an error response."""
 
 
 class Encoding(Protocol):

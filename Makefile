@@ -1,0 +1,55 @@
+# Everything starts here; `make help` lists it. GNU make 3.81 and what macOS and Debian have are enough.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV_VERSION := 0.13.9
+
+# Settings of `make serve`; what is empty is left to the configuration.
+#   HOST, PORT   where it listens (127.0.0.1:8000)
+#   ARGS         more words for the command, in `test` and `bench` too: make test ARGS="-k writer -x"
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help serve test check bench lock clean install install-dev
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# The shell becomes the gateway, so a signal to make reaches it. After a Ctrl-C make waits for it and then ends by the
+# signal itself, as make always does.
+serve: install ## install what is missing and run the gateway: HOST= PORT= ARGS=
+	@exec $(VENV)/bin/rillgate serve $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port '$(PORT)') $(ARGS)
+
+test: install-dev ## run the tests, except the slow ones: ARGS=
+	$(PYTHON) -m pytest -m "not slow" $(ARGS)
+
+check: install-dev ## format, lint, types, floors, and what no file may name
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(VENV)/bin/lint-imports
+	sh scripts/forbidden-names
+
+bench: install-dev ## measure what the README's figures come from: ARGS=
+	$(PYTHON) -m benchmarks $(ARGS)
+
+install:
+	@VENV=$(VENV) sh scripts/environment serve embedded
+
+install-dev:
+	@VENV=$(VENV) sh scripts/environment serve embedded dev
+
+# Names and hashes only: where they are fetched from is each machine's own setting.
+UV := build/lock/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
+	@VENV=build/lock sh scripts/environment
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	cd requirements && for set in serve dev embedded; do \
+		../$(COMPILE) $(if $(UPGRADE),--upgrade) $$set.in -o $$set.txt || exit 1; \
+	done
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist functions/*.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find functions tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,87 @@
+"""The outermost layer: every request gets its id, its journal and its one log line; every answer carries the id.
+
+Pure ASGI, as everything here: a layer of `BaseHTTPMiddleware` would add a task and a hop to every chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from rillgate.delivery.responses import send_error
+from rillgate.dialects.chat_completions import ChatCompletions
+from rillgate.domain.errors import RillgateError
+from rillgate.domain.ports import Clock
+from rillgate.pipeline.journal import Journal
+from rillgate.telemetry.ids import new_request_id, safe_client_id
+from rillgate.telemetry.logs import log_exception, log_request
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JOURNAL = "rillgate.journal"
+
+
+def journal_of(scope: Scope) -> Journal:
+    """The journal of the request that this scope belongs to."""
+    journal: Journal = scope[JOURNAL]
+    return journal
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header's first value."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
+
+
+class RequestContext:
+    """Wraps the whole app.
+
+    Errors that reach it before an answer has begun are answered in OpenAI's shape, since no route has said
+    otherwise; anything unexpected is logged without its values and answered 500.
+    """
+
+    def __init__(self, app: App, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        journal = Journal(
+            request_id=new_request_id(),
+            method=scope["method"],
+            began_s=self._clock.now(),
+            client_request_id=safe_client_id(header(scope, b"x-client-request-id")),
+        )
+        scope[JOURNAL] = journal
+        request_id = (b"x-request-id", journal.request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                journal.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), request_id]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            await self._answer(error, journal, send_with_id)
+        finally:
+            if not (journal.quiet and journal.error is None):
+                log_request(journal.record(self._clock.now()))
+
+    async def _answer(self, error: Exception, journal: Journal, send: Send) -> None:
+        if not isinstance(error, RillgateError):
+            log_exception("request_failed", error, request_id=journal.request_id)
+            error = RillgateError("The gateway failed to handle this request; its log says more.", code="internal_error")
+        journal.failed(error)
+        if journal.status is None:
+            await send_error(send, ChatCompletions(), error)

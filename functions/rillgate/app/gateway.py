@@ -1,0 +1,183 @@
+"""The composition root: settings in, an ASGI app out. The one place that constructs things."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+
+from rillgate import __version__
+from rillgate.app.access import AccessGuard
+from rillgate.app.catalog import Catalog
+from rillgate.app.context import App, RequestContext
+from rillgate.app.embedded import EmbeddedModel
+from rillgate.app.encoders import Encoders
+from rillgate.app.page_routes import page_routes
+from rillgate.app.readiness import Readiness
+from rillgate.app.routes import EXCEPTION_HANDLERS, Backend, Handlers
+from rillgate.app.settings_types import ProviderSettings, Settings
+from rillgate.domain.errors import UpstreamError
+from rillgate.domain.ports import Clock, Location
+from rillgate.domain.request import Endpoint, UpstreamRequest
+from rillgate.pipeline.call import Limits, Services
+from rillgate.pipeline.streams import Streams
+from rillgate.providers.openai import OpenAIProvider
+from rillgate.telemetry.clock import LoopClock
+from rillgate.telemetry.logs import log_event
+from rillgate.telemetry.metrics import Metrics
+from rillgate.upstream.exchange import Exchange
+
+POOL_HEADROOM = 32  # for lists of models, beside the streams
+EXPOSED_HEADERS = [
+    "x-request-id",
+    "retry-after",
+    "x-should-retry",
+    "x-rillgate-output-tokens-max",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "x-vercel-ai-ui-message-stream",
+]
+CORS_MAX_AGE_S = 86_400
+
+
+class Gateway:
+    """A composed gateway.
+
+    Attributes:
+        asgi: the app; its lifespan starts and ends everything below.
+        streams: what runs, for the server's drain.
+        catalog: names of models.
+        embedded: the embedded model, where a provider is of that kind.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, embedded: EmbeddedModel | None = None) -> None:
+        clock = clock or LoopClock()
+        limits = settings.limits
+        self.settings = settings
+        self.embedded = embedded or _embedded_of(settings)
+        self.streams = Streams(limits.streams_max)
+        self.metrics = Metrics()
+        self.encoders = Encoders()
+        self.exchange = Exchange(
+            connections_max=limits.streams_max + POOL_HEADROOM, user_agent=f"rillgate/{__version__}"
+        )
+        self.backends = {name: self._backend(name, provider) for name, provider in settings.providers.items()}
+        self.catalog = Catalog(settings, self._list_models, clock, _log_no_list)
+        self.on_started: list[Callable[[], None]] = []
+        services = Services(
+            clock=clock,
+            exchange=self.exchange,
+            streams=self.streams,
+            metrics=self.metrics,
+            limits=Limits(limits.output_tokens_default, limits.output_tokens_max),
+            encoding=self.encoders.get,
+        )
+        handlers = Handlers(settings, services, self.catalog, self.backends, self._readiness())
+        self.asgi: App = RequestContext(_guarded(settings, self._starlette(handlers)), clock)
+
+    def _starlette(self, handlers: Handlers) -> Starlette:
+        return Starlette(
+            routes=[*page_routes(), *handlers.routes()],
+            exception_handlers=EXCEPTION_HANDLERS,
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Starts what takes time without waiting for it: the gateway listens at once."""
+        self.encoders.start()
+        if self.embedded is not None:
+            await self.embedded.start()
+        self.catalog.start()
+        for callback in self.on_started:
+            callback()
+        try:
+            yield
+        finally:
+            await self.catalog.close()
+            await self.exchange.aclose()
+            if self.embedded is not None:
+                await self.embedded.stop()
+            await self.encoders.loaded()
+
+    def _backend(self, name: str, provider: ProviderSettings) -> Backend:
+        location: Location = _Configured(provider.endpoint())
+        if provider.is_embedded:
+            assert self.embedded is not None
+            location = self.embedded
+        return Backend(OpenAIProvider(name, own_host=provider.is_openai_itself), location)
+
+    def _readiness(self) -> Readiness:
+        conditions = {"encoder": self.encoders.ready, "not shutting down": lambda: not self.streams.draining}
+        if self.embedded is not None:
+            conditions["embedded model"] = self.embedded.is_ready
+        return Readiness(conditions)
+
+    async def _list_models(self, provider: str) -> list[str]:
+        """Ids of a provider's models, as its own list says.
+
+        Raises:
+            UpstreamError: no list.
+        """
+        endpoint = await self.backends[provider].location.endpoint()
+        listing = UpstreamRequest("GET", "/models")
+        connect_s = self.settings.timeouts.connect_s
+        async with self.exchange.open(provider, endpoint, listing, connect_s=connect_s) as response:
+            if response.status != 200:
+                raise UpstreamError(f"Provider {provider!r} answered {response.status} to GET /models.")
+            body = await response.read()
+        try:
+            return [model.id for model in msgspec.json.decode(body, type=_ModelList).data]
+        except msgspec.MsgspecError as error:
+            raise UpstreamError(f"Provider {provider!r} sent no list of models.") from error
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Configured:
+    """The location of a provider that is somebody else's process."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def endpoint(self) -> Endpoint:
+        """At once."""
+        return self._endpoint
+
+
+def _log_no_list(provider: str, error: Exception) -> None:
+    log_event("models_not_listed", level="warning", provider=provider, error=type(error).__name__)
+
+
+def _embedded_of(settings: Settings) -> EmbeddedModel | None:
+    if any(provider.is_embedded for provider in settings.providers.values()):
+        return EmbeddedModel()
+    return None
+
+
+def _guarded(settings: Settings, app: App) -> App:
+    """Strangers are refused first; CORS stands outside the routes, so that their errors carry it too."""
+    origins = settings.server.cors_origins
+    if origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],  # reflected: the SDKs send eight headers of their own, and more with each release
+            expose_headers=EXPOSED_HEADERS,
+            max_age=CORS_MAX_AGE_S,
+        )
+    return AccessGuard(app, origins=origins, allow_unauthenticated=settings.allow_unauthenticated)

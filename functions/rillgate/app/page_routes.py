@@ -1,0 +1,76 @@
+"""The chat page at `GET /`: static files from the package, served from memory.
+
+No build step and nothing from elsewhere: the page runs under a policy that allows its own origin and nothing inline.
+Source: Content Security Policy Level 3, https://www.w3.org/TR/CSP3/, read 2026-11-21.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_HTML: Final = "text/html; charset=utf-8"
+_CSS: Final = "text/css; charset=utf-8"
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+_SVG: Final = "image/svg+xml"
+
+FILES: Final = {
+    "/": ("index.html", _HTML),
+    "/assets/page.css": ("page.css", _CSS),
+    "/assets/page.js": ("page.js", _SCRIPT),
+    "/assets/gateway.js": ("gateway.js", _SCRIPT),
+    "/assets/meter.js": ("meter.js", _SCRIPT),
+    "/assets/sse.js": ("sse.js", _SCRIPT),
+    "/assets/text.js": ("text.js", _SCRIPT),
+    "/favicon.svg": ("favicon.svg", _SVG),
+    "/favicon.ico": ("favicon.svg", _SVG),  # asked for by browsers beside EventSource answers and errors
+}
+"""Path → file in the folder `page` and its content type. What is not listed is not served."""
+
+
+def page_routes() -> list[BaseRoute]:
+    """The routes of the chat page: `GET` and `HEAD` of every path in `FILES`, read into memory now.
+
+    Browsers keep the files and ask each time whether they changed (`Cache-Control: no-cache` with an `ETag`), so an
+    upgraded gateway never runs with half of an old page.
+
+    Raises:
+        FileNotFoundError: the package was installed without its page; installing it again is the remedy.
+    """
+    return [Route(path, _endpoint(name, content_type)) for path, (name, content_type) in FILES.items()]
+
+
+def _endpoint(name: str, content_type: str) -> Callable[[Request], Awaitable[Response]]:
+    body = files("rillgate.app").joinpath("page", name).read_bytes()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {
+        "cache-control": "no-cache",
+        "content-security-policy": CONTENT_SECURITY_POLICY,
+        "etag": etag,
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+
+    async def serve(request: Request) -> Response:
+        if _names(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers={**headers, "content-type": content_type})
+
+    return serve
+
+
+def _names(if_none_match: str, etag: str) -> bool:
+    """Whether `If-None-Match` names our tag; compared weakly, as RFC 9110 section 13.1.2 says."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags

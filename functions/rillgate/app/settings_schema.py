@@ -1,0 +1,125 @@
+"""The one table of every key that the configuration has, with the rule for its value.
+
+Defaults stand on the classes in `settings_types`; a test keeps the two and docs/configuration.md together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rillgate.app import settings_rules as rules
+from rillgate.app.settings_rules import Choice, Number, Rule, Switch, Text, Texts, Whole
+
+SECONDS_MAX = 86_400  # one day: every duration then fits the kernel's 32-bit milliseconds twice over
+COUNT_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
+
+KINDS = ("embedded", "openai", "anthropic", "ollama", "bedrock", "gemini", "azure")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with known keys."""
+
+    keys: Mapping[str, Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A table whose keys are names that the user chooses. `new_name` spells one that a variable's name begins."""
+
+    inner: Shape
+    check_name: Callable[[str], object]
+    new_name: Callable[[str], str] = str.lower
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """An array of tables, in order."""
+
+    row: Table
+
+
+Shape = Table | Each | Rows | Rule
+
+
+def _seconds(example: float, *, zero: bool = False) -> Number:
+    remedy = f"give seconds, such as {example}" + (", or 0 for none" if zero else "")
+    return Number(remedy, SECONDS_MAX, zero=zero)
+
+
+def _count(remedy: str) -> Whole:
+    return Whole(remedy, 1, COUNT_MAX)
+
+
+TIMEOUTS: Mapping[str, Shape] = {
+    "connect_s": _seconds(5),
+    "first_token_s": _seconds(60),
+    "idle_s": _seconds(90),
+    "stall_s": _seconds(30),
+    "heartbeat_s": _seconds(12),
+    "total_s": _seconds(900, zero=True),
+    "chat_total_s": _seconds(60),
+}
+
+_DOLLARS = Number("give US dollars per million tokens, such as 0.4", 1e9, zero=True)
+
+SCHEMA = Table(
+    {
+        "server": Table(
+            {
+                "host": Text("give an address, such as '127.0.0.1'", rules.host),
+                "port": Whole("give a port, such as 8000, or 0 for any free one", 0, 65535),
+                "unix_socket": Text("give a path, such as '/run/rillgate.sock'", rules.file_path),
+                "cors_origins": Texts("give origins, such as ['https://app.example']", rules.origin),
+                "metrics": Choice(("loopback", "any", "off")),
+            }
+        ),
+        "auth": Table({"required": Switch()}),
+        "providers": Each(
+            Table(
+                {
+                    "kind": Choice(KINDS),
+                    "base_url": Text("give an address, such as 'http://127.0.0.1:8080/v1'", rules.http_url),
+                    "api_key": Text("give 'env:NAME', 'file:/path' or 'none'", hidden=True),
+                    "headers": Each(
+                        Text("give the header's value as text", rules.header_value, hidden=True),
+                        rules.header_name,
+                        new_name=lambda name: name.lower().replace("_", "-"),
+                    ),
+                }
+            ),
+            rules.provider_name,
+        ),
+        "routes": Rows(
+            Table(
+                {
+                    "model": Text("give a model's name or a glob, such as 'bench-*'", rules.not_empty),
+                    "upstream": Texts("give a list of provider/model, such as ['lab/*']", rules.not_empty),
+                    **TIMEOUTS,
+                }
+            )
+        ),
+        "timeouts": Table(TIMEOUTS),
+        "limits": Table(
+            {
+                "body_bytes_max": _count("give bytes, such as 8388608"),
+                "streams_max": _count("give a number of streams, such as 2000"),
+                "output_tokens_default": _count("give tokens, such as 16384"),
+                "output_tokens_max": _count("give tokens, such as 32768"),
+                "cut_notice": Text("give a text, '' for none"),
+            }
+        ),
+        "ledger": Table(
+            {
+                "url": Text("give an address, such as 'sqlite:///rillgate.db'", rules.ledger_url),
+                "mode": Choice(("strict", "elastic")),
+                "on_error": Choice(("deny", "allow")),
+                "hold_grace_s": _seconds(60),
+                "connect_timeout_ms": _count("give milliseconds, such as 250"),
+                "read_timeout_ms": _count("give milliseconds, such as 300"),
+            }
+        ),
+        "prices": Each(Table({"input": _DOLLARS, "output": _DOLLARS}), rules.not_empty),
+    }
+)

@@ -1,0 +1,170 @@
+"""What the configuration says, as frozen values that are handed down; read once, by `settings.load_settings`.
+
+Every public field without `repr=False` and outside `Settings` itself is a key of the configuration file, save those
+that a comment names as found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+from urllib.parse import urlsplit
+
+from rillgate.app.secrets import Secret
+from rillgate.domain.request import Endpoint, Timeouts
+
+EMBEDDED_MODEL = "smollm2-135m"  # the alias of the one model that the kind `embedded` has
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+OPENAI_MODEL_DEFAULT = "gpt-4.1-mini"  # small, cheap, and open to every account
+OLLAMA_PORT = 11434
+PATIENT_FIRST_TOKEN_S = 300.0  # first_token_s, where nothing sets it, for Ollama (it loads models) and for reasoning
+CHAT_OUTPUT_TOKENS_DEFAULT = 4096  # on /chat/*, when the client names none
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the gateway listens, and to whom it shows itself. With `unix_socket` host and port are not used."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    unix_socket: Path | None = None
+    cors_origins: tuple[str, ...] = ()
+    metrics: Literal["loopback", "any", "off"] = "loopback"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """`required` as it was set; None where nothing sets it. What holds is `Settings.keys_required`."""
+
+    required: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One provider.
+
+    Attributes:
+        kind: the API family.
+        base_url: without a trailing slash; "" for the embedded model, whose place is known when it has started.
+        api_key: None for none.
+        headers: sent along with every call; they may hold credentials, so no repr shows them.
+        found_in: the file or variable that names it; found out, not a key.
+        ollama: whether Ollama answers behind its OpenAI-compatible surface; found out, not a key.
+    """
+
+    kind: str
+    base_url: str = ""
+    api_key: Secret | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    found_in: str = ""
+    ollama: bool = False
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is the model that the gateway starts itself."""
+        return self.kind == "embedded"
+
+    @property
+    def is_openai_itself(self) -> bool:
+        """Whether OpenAI's own host answers, and not one that is compatible with it."""
+        return self.kind == "openai" and urlsplit(self.base_url).hostname == "api.openai.com"
+
+    def endpoint(self) -> Endpoint:
+        """Where it answers and what every call carries. The result holds the key in the clear: never log it."""
+        if self.api_key is None:
+            return Endpoint(self.base_url, self.headers)
+        return Endpoint(self.base_url, (("authorization", f"Bearer {self.api_key.reveal()}"), *self.headers))
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """What clients ask for (a glob), where it goes, and the timeouts (by key, in seconds) that stand on the route."""
+
+    model: str
+    upstream: tuple[str, ...]
+    timeouts: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Bounds for each request and each process."""
+
+    body_bytes_max: int = 8_388_608
+    streams_max: int = 2000
+    output_tokens_default: int = 16_384
+    output_tokens_max: int = 32_768
+    cut_notice: str = " [token budget exceeded]"
+
+    @property
+    def chat_output_tokens_default(self) -> int:
+        """The cap on /chat/* when the client names none: lower than elsewhere, never higher."""
+        return min(CHAT_OUTPUT_TOKENS_DEFAULT, self.output_tokens_default)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """Where spending is kept. Checked, and not used yet."""
+
+    url: str = "sqlite:///rillgate.db"
+    mode: Literal["strict", "elastic"] = "strict"
+    on_error: Literal["deny", "allow"] = "deny"
+    hold_grace_s: float = 60
+    connect_timeout_ms: int = 250
+    read_timeout_ms: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSettings:
+    """US dollars per million tokens; None where the built-in table is meant. Checked, and not used yet."""
+
+    input: float | None = None
+    output: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultModel:
+    """What answers when a request names no model.
+
+    Attributes:
+        provider: the provider that RILLGATE_BACKEND names; the first one where it is unset.
+        model: RILLGATE_MODEL; None where it is unset.
+        backend_named: whether RILLGATE_BACKEND is set: a bare `model` then belongs to that provider.
+    """
+
+    provider: str
+    model: str | None = None
+    backend_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, checked.
+
+    Attributes:
+        keys_required: whether a request needs one of our keys; always False as yet.
+        allow_unauthenticated: whether --allow-unauthenticated was given, which lifts the check of `Host` too.
+        default: what answers when a request names no model.
+        first_token_s_given: whether something sets timeouts.first_token_s, which then holds for everyone.
+        file: the configuration file that was read.
+        folder: where relative paths start: the file's folder, without a file the working directory.
+        notices: one line each for what was found and is not used; to be printed at start.
+    """
+
+    default: DefaultModel
+    providers: Mapping[str, ProviderSettings]
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    routes: tuple[RouteSettings, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: LimitSettings = LimitSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    prices: Mapping[str, PriceSettings] = field(default_factory=lambda: MappingProxyType({}))
+    keys_required: bool = False
+    allow_unauthenticated: bool = False
+    first_token_s_given: bool = False
+    file: Path | None = None
+    folder: Path = Path()
+    notices: tuple[str, ...] = ()

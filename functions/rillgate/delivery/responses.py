@@ -1,0 +1,35 @@
+"""Whole responses over ASGI `send`: errors in the client's dialect and JSON bodies."""
+
+from __future__ import annotations
+
+import math
+
+from rillgate.delivery.writer import Send
+from rillgate.domain.errors import RillgateError
+from rillgate.domain.ports import Dialect
+
+JSON = (b"content-type", b"application/json")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """One JSON response."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_error(send: Send, dialect: Dialect, error: RillgateError) -> None:
+    """An error response in the client's dialect."""
+    await send_json(send, error.status, dialect.error_body(error), error_headers(error))
+
+
+def error_headers(error: RillgateError) -> Headers:
+    """`retry-after` in whole seconds, rounded up, and `x-should-retry`, which steers the official SDKs."""
+    headers: Headers = []
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    return headers

@@ -1,0 +1,73 @@
+"""What is known about one request, gathered on its way and written as one log line at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rillgate.domain.ends import End
+from rillgate.domain.errors import RillgateError
+from rillgate.domain.usage import Usage
+from rillgate.telemetry.logs import RequestRecord
+
+
+@dataclass(slots=True)
+class Journal:
+    """Filled by whoever knows. Times in seconds of the clock; None where nothing is known.
+
+    Attributes:
+        request_id: ours; also the answer's `x-request-id`.
+        began_s: when the request came.
+        quiet: True for requests that probes repeat for ever, such as /healthz; a successful one leaves no line.
+    """
+
+    request_id: str
+    method: str
+    began_s: float
+    client_request_id: str | None = None
+    route: str = "unmatched"
+    quiet: bool = False
+    status: int | None = None
+    end: End | None = None
+    model: str | None = None
+    routed_model: str | None = None
+    provider: str | None = None
+    dialect: str | None = None
+    stream: bool | None = None
+    first_content_s: float | None = None
+    chunks: int | None = None
+    bytes_sent: int | None = None
+    usage: Usage | None = None
+    stall_s: float | None = None
+    pause_s: float | None = None
+    error: str | None = None
+
+    def failed(self, error: RillgateError) -> None:
+        """Remember what the client was told."""
+        self.error = error.code or error.kind
+
+    def record(self, now_s: float) -> RequestRecord:
+        """The log line."""
+        usage = self.usage or Usage()
+        return RequestRecord(
+            request_id=self.request_id,
+            method=self.method,
+            route=self.route,
+            status=self.status,
+            end=self.end,
+            client_request_id=self.client_request_id,
+            model=self.model,
+            routed_model=self.routed_model,
+            provider=self.provider,
+            dialect=self.dialect,
+            stream=self.stream,
+            ttft_ms=None if self.first_content_s is None else (self.first_content_s - self.began_s) * 1000,
+            duration_ms=(now_s - self.began_s) * 1000,
+            chunks=self.chunks,
+            bytes=self.bytes_sent,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            estimated=True if self.usage is not None and usage.estimated else None,
+            stall_s=self.stall_s,
+            pause_s=self.pause_s,
+            error=self.error,
+        )

@@ -1,0 +1,75 @@
+"""All requests that are being served by this process: their bound, how to find one, how to end them all."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rillgate.domain.ends import End
+from rillgate.domain.errors import CapacityError
+
+RETRY_AFTER_S = 1.0
+
+
+class Running(Protocol):
+    """One request being served, as the registry sees it."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def client_request_id(self) -> str | None: ...
+    def stop(self, end: End) -> bool:
+        """End it from outside; False when it was over already."""
+
+
+class Streams:
+    """The running requests of one process.
+
+    Args:
+        streams_max: how many may run at once; one more is answered 503.
+    """
+
+    def __init__(self, streams_max: int) -> None:
+        self._streams_max = streams_max
+        self._running: set[Running] = set()
+        self.draining = False
+
+    def add(self, run: Running) -> None:
+        """Take a request in.
+
+        Raises:
+            CapacityError: the process is full, or going down.
+        """
+        if self.draining:
+            raise CapacityError(
+                "This gateway is shutting down; try again.", code="shutting_down", retry_after_s=RETRY_AFTER_S
+            )
+        if len(self._running) >= self._streams_max:
+            raise CapacityError(
+                f"This gateway serves {self._streams_max} streams at once and all are taken; try again "
+                "(limits.streams_max).",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._running.add(run)
+
+    def discard(self, run: Running) -> None:
+        """It is over."""
+        self._running.discard(run)
+
+    def begin(self) -> None:
+        """Take no more in: readiness is gone from here on."""
+        self.draining = True
+
+    def running(self) -> int:
+        """How many run."""
+        return len(self._running)
+
+    def end_all(self) -> None:
+        """End every one that still runs, in-band."""
+        for run in list(self._running):
+            run.stop(End.SHUTDOWN)
+
+    def cancel(self, request_id: str) -> bool:
+        """End the one with this id, ours or the client's own. False when there is none."""
+        found = [run for run in self._running if request_id in (run.request_id, run.client_request_id)]
+        stopped = [run.stop(End.CANCELLED) for run in found]  # each of them, so no short circuit
+        return any(stopped)

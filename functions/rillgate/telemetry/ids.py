@@ -1,0 +1,24 @@
+"""Names of requests: ours, and what a client calls its own."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+CLIENT_ID_CHARS_MAX = 128  # a UUID has 36, a W3C traceparent 55
+_CLIENT_ID = re.compile(rf"[\x20-\x7e]{{1,{CLIENT_ID_CHARS_MAX}}}")
+
+
+def new_request_id() -> str:
+    """A fresh `x-request-id`: "req_" and 24 hexadecimal digits, 96 random bits, not to be guessed."""
+    return "req_" + secrets.token_hex(12)
+
+
+def safe_client_id(value: str | None) -> str | None:
+    """A client's own `X-Client-Request-Id` if it can be logged and compared as it stands, else None.
+
+    Shape:   "abc-1" → "abc-1"; None, "", 129 characters, a tab or "é" → None.
+    """
+    if value is None or not _CLIENT_ID.fullmatch(value):
+        return None
+    return value

@@ -1,0 +1,260 @@
+"""JSON lines on stderr: one for each request at its end, and a few for events of the process.
+
+What may not be in a log has no place here: a `RequestRecord` knows no prompt, no completion and no key; an
+exception is its type, the length and hash of its message and the lines of code it passed; what other libraries log
+is their name, the place of the call and again length and hash, since their text may quote anything. Strings that a
+client chose (a model's name) are cut, and what looks like a key in them is masked.
+
+The line is written where it is logged, before the request's task ends: a line that waits in a queue is lost
+in a crash, which is when it is wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any, Final, TextIO
+
+import msgspec
+
+from rillgate.domain.ends import End
+
+TEXT_CHARS_MAX: Final = 200  # of any string in a line that we did not write ourselves
+FRAMES_MAX: Final = 20  # innermost frames of a traceback; frameworks fill the outer ones
+INNER_MAX: Final = 5  # members of an exception group that are described; they mostly repeat each other
+DEPTH_MAX: Final = 3  # causes of causes
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+Value = str | int | float | bool | None
+"""What a field of an event may hold."""
+
+_log = logging.getLogger("rillgate")
+_FIELDS: Final = "rillgate_fields"  # the attribute of a LogRecord that carries our fields
+
+# Ends after which somebody should look at the line.
+_TROUBLE: Final = frozenset({End.STALLED, End.IDLE, End.DEADLINE, End.UPSTREAM_ERROR, End.TRUNCATED})
+
+# Keys by their usual prefixes, and whatever follows "Bearer": a key in a model's field is somebody's slip, not ours.
+# The word boundary keeps names such as "task-oriented-model" whole.
+_KEY_LIKE: Final = re.compile(
+    r"(?i:\bbearer)\s+\S+"
+    r"|\b(?:sk|rill)[-_][\w\-]{12,}"
+    r"|\b(?:hf|ghp|gsk|xai)[-_][A-Za-z0-9]{30,}"
+    r"|\bAKIA[A-Z0-9]{16}"
+    r"|\bAIza[\w\-]{30,}"
+)
+
+
+# Valid within a JSON string as they are, but not for eyes: DEL and C1 controls (one starts terminal sequences), line
+# separators on which many tools split, and marks that turn the direction of text.
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request, at its end. What is unknown or does not apply stays None and is left out of the line.
+
+    Attributes:
+        request_id: ours, as `x-request-id` carries it.
+        client_request_id: the client's own (`ids.safe_client_id`).
+        route: the route's template, such as "/chat/{model}"; never the path or query as they came.
+        status: HTTP status; None when the client left before there was one.
+        end: how the stream ended; None for a request that never became a stream or an answer.
+        model, routed_model: what the client asked for; what the provider was asked for.
+        stream: whether the client asked for a stream.
+        ttft_ms, duration_ms: milliseconds from the request to the first content, and to the end.
+        chunks: content chunks received from the provider.
+        bytes: bytes of the body sent to the client.
+        estimated: whether the token counts are ours and not the provider's.
+        stall_s: seconds spent waiting for the client to read.
+        pause_s: seconds in which the provider was not read.
+        error: code of the error reported to the client (`RillgateError.code` or `.kind`).
+    """
+
+    request_id: str
+    method: str
+    route: str
+    status: int | None = None
+    end: End | None = None
+    client_request_id: str | None = None
+    model: str | None = None
+    routed_model: str | None = None
+    provider: str | None = None
+    dialect: str | None = None
+    stream: bool | None = None
+    ttft_ms: float | None = None
+    duration_ms: float | None = None
+    chunks: int | None = None
+    bytes: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    estimated: bool | None = None
+    stall_s: float | None = None
+    pause_s: float | None = None
+    error: str | None = None
+
+
+def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
+    """Send all logging of this process to `stream` (stderr when None) as JSON lines. May be called again.
+
+    uvicorn's loggers are taken over: run it with `log_config=None`, or it takes them back. Its access log stays
+    silent, since it would show query strings, and a query string may hold a prompt.
+
+    Raises:
+        ValueError: `level` is none of `LEVELS`.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
+    handler = _LineHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(_LineFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    _log.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = name != "uvicorn.access"
+        logger.setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").disabled = True
+    for name in ("httpx2", "httpcore2"):  # below WARNING they log URLs and headers, keys among them
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_request(record: RequestRecord) -> None:
+    """Write the one line of a request, event "request". Level "warning" where the provider or the client failed."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    for name in ("ttft_ms", "duration_ms", "stall_s", "pause_s"):
+        if name in fields:
+            fields[name] = round(fields[name], 3)
+    trouble = record.end in _TROUBLE or (record.status or 0) >= 500
+    _write(logging.WARNING if trouble else logging.INFO, "request", fields)
+
+
+def log_event(event: str, *, level: str = "info", **fields: Value) -> None:
+    """Write a line about the process itself: start, model ready, provider list failed, shutdown.
+
+    Args:
+        event: its name, a constant.
+        level: one of `LEVELS`.
+        fields: never prompt or completion text, never a key. None is left out.
+    """
+    _write(logging.getLevelNamesMapping()[level.upper()], event, fields)
+
+
+def log_exception(event: str, error: BaseException, **fields: Value) -> None:
+    """Write a line about an exception that nothing else reports, level "error"; its message stays out."""
+    _write(logging.ERROR, event, {**fields, **describe(error)})
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception without the values in it.
+
+    Shape:   ValueError("my prompt") → {"exception": "ValueError", "message_length": 9, "message_sha256": "…16 digits",
+             "frames": ["rillgate/pipeline/pump.py:88 in pump"]}, and under "exceptions" the same for the members of
+             a group and for its cause. Equal messages have equal hashes, so that two lines can be compared.
+    """
+    return _describe(error, depth=0)
+
+
+def _describe(error: BaseException, depth: int) -> dict[str, Any]:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+    described: dict[str, Any] = {
+        "exception": name,
+        **_fingerprint(_text_of(error)),
+        "frames": [f"{_short_path(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames],
+    }
+    inner: list[BaseException] = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        inner.append(cause)
+    if inner and depth < DEPTH_MAX:
+        described["exceptions"] = [_describe(each, depth + 1) for each in inner[:INNER_MAX]]
+    return described
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # a broken __str__ must not cost us the line
+        return ""
+
+
+def _fingerprint(text: str) -> dict[str, Any]:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return {"message_length": len(text), "message_sha256": digest[:16]}
+
+
+def _short_path(path: str) -> str:
+    """The last three parts of a path: enough to find the file, nothing about the machine."""
+    return "/".join(PurePath(path).parts[-3:])
+
+
+def _safe(value: Any) -> Any:
+    """A value as a line may show it: strings cut and masked, containers value by value."""
+    if isinstance(value, str):
+        # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
+        text = _KEY_LIKE.sub("[masked]", value[: 4 * TEXT_CHARS_MAX])
+        # A lone surrogate is valid in a Python string and in JSON's escapes, not in UTF-8.
+        text = text.encode("utf-8", "replace").decode()
+        return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
+    if isinstance(value, Mapping):
+        return {key: _safe(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_safe(each) for each in value]
+    return value
+
+
+def _write(level: int, event: str, fields: Mapping[str, Any]) -> None:
+    if _log.isEnabledFor(level):
+        _log.log(level, event, extra={_FIELDS: fields})
+
+
+class _LineFormatter(logging.Formatter):
+    """A LogRecord as one line of JSON: timestamp, level, event, then its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        ours: Mapping[str, Any] | None = getattr(record, _FIELDS, None)
+        fields = ours if ours is not None else self._foreign(record)
+        line = {
+            "timestamp": _rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "event": record.msg if ours is not None else "log",
+            **{name: _safe(value) for name, value in fields.items() if value is not None},
+        }
+        return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", msgspec.json.encode(line).decode())
+
+    def _foreign(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What another library logged, reduced. uvicorn's warnings are constants and say what went wrong."""
+        fields: dict[str, Any] = {"logger": record.name}
+        try:
+            message = record.getMessage()
+        except Exception:  # arguments that do not fit their template
+            message = _text_of(record.msg)
+        if record.name.partition(".")[0] == "uvicorn":
+            fields["message"] = message.strip().partition("\n")[0]
+        else:
+            fields |= _fingerprint(message) | {"at": f"{_short_path(record.pathname)}:{record.lineno}"}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields |= describe(record.exc_info[1])
+        return fields
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines; what cannot be written is lost without a word."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """A closed stderr must not end a stream, and logging's own report would print the record's arguments."""
+
+
+def _rfc3339(seconds: float) -> str:
+    """UTC with milliseconds: 2026-11-21T11:16:00.123Z."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,196 @@
+"""Every metric of the gateway, kept in plain counters and rendered for Prometheus.
+
+The list of metrics is `Metrics.collect`. Streams report through a `StreamMetrics`, made once for each stream, so
+that a token costs one call. The counters are our own behind prometheus_client's collector interface: its
+`Histogram.observe` was measured at 1.0 to 1.4 µs under two locks, ours at 0.2 in the same run, and everything here
+is counted on one event loop, where no lock is needed.
+
+Source: Prometheus text exposition format 0.0.4.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from rillgate.domain.ends import End
+
+MODELS_MAX = 200  # clients choose model names, so the number of time series needs a bound; the rest is OTHER_MODEL
+MODEL_CHARS_MAX = 200
+OTHER_MODEL = "other"
+
+# Seconds. From a fast provider's millisecond to a stream that pauses: most models send a token each 5 to 50 ms.
+TOKEN_GAP_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Seconds. Up to 300, which a reasoning model or a cold local one may take.
+FIRST_TOKEN_BOUNDS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Histogram:
+    """Counts of values by upper bound; a value that equals a bound belongs to it (`le`)."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts, as the exposition format wants them: [("0.001", 3.0), …, ("+Inf", 9.0)]."""
+        cumulative = 0
+        pairs = []
+        for bound, count in zip((*self._bounds, inf), self.counts, strict=True):
+            cumulative += count
+            pairs.append(("+Inf" if bound == inf else str(bound), float(cumulative)))
+        return pairs
+
+
+class _Series:
+    """What is kept for one provider and one model label."""
+
+    __slots__ = ("first_token", "gap", "input_tokens", "output_tokens")
+
+    def __init__(self) -> None:
+        self.first_token = Histogram(FIRST_TOKEN_BOUNDS_S)
+        self.gap = Histogram(TOKEN_GAP_BOUNDS_S)
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+
+class StreamMetrics:
+    """The metrics of one stream, from `Metrics.for_stream` to `ended`. Call `ended` exactly when the stream is over.
+
+    Attributes:
+        gap: call with the seconds between two content chunks. After `first_token` it is the histogram's own bound
+            method, so fetch it from here at each use, or after the first token.
+    """
+
+    __slots__ = ("_ended", "_metrics", "_model", "_provider", "_series", "gap")
+
+    gap: Callable[[float], None]
+
+    def __init__(self, metrics: Metrics, provider: str, model: str) -> None:
+        self._metrics = metrics
+        self._provider = provider
+        self._model = model
+        self._series: _Series | None = None
+        self._ended = False
+        self.gap = self._first_gap
+
+    def first_token(self, seconds: float) -> None:
+        """The first content chunk came, `seconds` after the request."""
+        self._resolve().first_token.observe(seconds)
+
+    def ended(self, end: End, input_tokens: int | None = None, output_tokens: int | None = None) -> None:
+        """The stream is over; only the first call counts. Unknown token counts are None and add nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._metrics.stream_over(self._provider, end)
+        if input_tokens or output_tokens:
+            series = self._resolve()
+            series.input_tokens += input_tokens or 0
+            series.output_tokens += output_tokens or 0
+
+    def _first_gap(self, seconds: float) -> None:
+        self._resolve().gap.observe(seconds)
+
+    def _resolve(self) -> _Series:
+        # Only now, not when the stream began: a made-up name that its provider refuses takes no label from others.
+        if self._series is None:
+            self._series = self._metrics.series(self._provider, self._model)
+            self.gap = self._series.gap.observe
+        return self._series
+
+
+class Metrics(Collector):
+    """All metrics of one process, registered with a registry of their own.
+
+    Args:
+        registry: where to register; a new one when None. The process-wide default is never used.
+        models_max: how many pairs of provider and model get time series of their own.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, models_max: int = MODELS_MAX) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._models_max = models_max
+        self._series: dict[tuple[str, str], _Series] = {}
+        self._active = 0
+        self._ends: Counter[tuple[str, str]] = Counter()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)  # process_…: memory, processor time, open files
+        PlatformCollector(registry=self.registry)  # python_info
+        GCCollector(registry=self.registry)  # python_gc_…
+
+    @property
+    def active_streams(self) -> int:
+        """Streams begun and not ended."""
+        return self._active
+
+    def for_stream(self, provider: str, model: str) -> StreamMetrics:
+        """A stream begins: it is active until `StreamMetrics.ended`.
+
+        Args:
+            provider: the configured provider's name.
+            model: the routed model, as the provider is asked for it.
+        """
+        self._active += 1
+        return StreamMetrics(self, provider, model)
+
+    def stream_over(self, provider: str, end: End) -> None:
+        """For `StreamMetrics.ended`: one active stream less, one end more."""
+        self._active -= 1
+        self._ends[provider, end.value] += 1
+
+    def series(self, provider: str, model: str) -> _Series:
+        """For `StreamMetrics`: the counters of a model, or of "other" when too many models have theirs already."""
+        key = (provider, model[:MODEL_CHARS_MAX])
+        if key not in self._series and len(self._series) >= self._models_max:
+            key = (provider, OTHER_MODEL)  # one more for each provider, and providers are configured
+        return self._series.setdefault(key, _Series())
+
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        """The list of metrics, in prometheus_client's terms."""
+        tokens = CounterMetricFamily(
+            "llm_tokens", "Tokens of answered requests, by kind.", labels=["provider", "model", "kind"]
+        )
+        gap = HistogramMetricFamily(
+            "llm_token_latency_seconds", "Time between content chunks of a stream.", labels=["provider", "model"]
+        )
+        first_token = HistogramMetricFamily(
+            "llm_time_to_first_token_seconds",
+            "Time from a request to its first content chunk.",
+            labels=["provider", "model"],
+        )
+        for (provider, model), series in list(self._series.items()):
+            tokens.add_metric([provider, model, "input"], series.input_tokens)
+            tokens.add_metric([provider, model, "output"], series.output_tokens)
+            gap.add_metric([provider, model], series.gap.buckets(), series.gap.total)
+            first_token.add_metric([provider, model], series.first_token.buckets(), series.first_token.total)
+        yield tokens
+        yield gap
+        yield first_token
+        yield GaugeMetricFamily("llm_active_streams", "Streams being served now.", value=self._active)
+        ends = CounterMetricFamily("llm_streams", "Streams by the cause of their end.", labels=["provider", "end"])
+        for labels, count in list(self._ends.items()):
+            ends.add_metric(labels, count)
+        yield ends
+
+    def render(self) -> tuple[bytes, str]:
+        """What `GET /metrics` answers: the body and its content type.
+
+        May run in a thread beside the loop, and should: with 200 models it takes some 50 ms (570 KB).
+        """
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,0 +1,175 @@
+"""One HTTP exchange with a provider: the request out, the response's bytes in, the connection given back or closed.
+
+Foreign exceptions end here: whatever httpx2 raises becomes an error of `domain.errors` that says whose fault it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
+
+import httpx2
+
+from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTimeout, UpstreamTruncated
+from rillgate.domain.request import Endpoint, UpstreamRequest
+from rillgate.upstream.transport import make_client, timeout
+
+CLOSE_TIMEOUT_S = 2.0
+ERROR_BODY_BYTES_MAX = 65536
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+
+class UpstreamResponse:
+    """A response whose headers have come. Valid inside `Exchange.open` only."""
+
+    def __init__(self, response: httpx2.Response, provider: str) -> None:
+        self._response = response
+        self._provider = provider
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body says that it is a stream; some servers answer a stream request with plain JSON."""
+        return "application/json" not in self.headers.get("content-type", "").lower()
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, in pieces of any length.
+
+        Raises:
+            UpstreamTruncated: the connection broke before the body's end.
+        """
+        with _mapped(self._provider):
+            async with aclosing(self._response.aiter_raw()) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def read(self, bytes_max: int = ANSWER_BYTES_MAX) -> bytes:
+        """The whole body.
+
+        Raises:
+            UpstreamError: it is longer than `bytes_max`, or broke off.
+        """
+        body = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > bytes_max:
+                    raise UpstreamError(f"Provider {self._provider!r} sent an answer of more than {bytes_max} bytes.")
+        return bytes(body)
+
+    async def read_error(self) -> bytes:
+        """The beginning of an error's body; what is missing of it is no further error."""
+        body = bytearray()
+        try:
+            async with aclosing(self.chunks()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) >= ERROR_BODY_BYTES_MAX:
+                        break
+        except UpstreamError:
+            pass  # the status says enough
+        return bytes(body[:ERROR_BODY_BYTES_MAX])
+
+
+class Exchange:
+    """All connections to all providers: one client for each origin, one TLS context for all.
+
+    Args:
+        connections_max: for each origin; at least as many as streams may run at once.
+        user_agent: what providers see.
+    """
+
+    def __init__(self, *, connections_max: int, user_agent: str) -> None:
+        self._connections_max = connections_max
+        self._user_agent = user_agent
+        self._ssl_context: ssl.SSLContext | None = None
+        self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
+
+    @asynccontextmanager
+    async def open(
+        self, provider: str, endpoint: Endpoint, request: UpstreamRequest, *, connect_s: float
+    ) -> AsyncIterator[UpstreamResponse]:
+        """Send the request and give the response as soon as its headers are there.
+
+        Leaving the block closes the response: a connection whose body was read to its end goes back to the pool,
+        any other is closed, which is what cancels a provider's work.
+
+        Raises:
+            UpstreamError: no connection, a broken one, or one that is not HTTP.
+            CapacityError: no free connection within the pool's timeout.
+        """
+        client = self._client(endpoint.base_url)
+        outgoing = client.build_request(
+            request.method,
+            endpoint.base_url + request.path,
+            headers=[
+                ("accept-encoding", "identity"),
+                ("user-agent", self._user_agent),
+                *endpoint.headers,
+                *request.headers,
+            ],
+            content=request.body or None,
+            timeout=timeout(connect_s),
+        )
+        with _mapped(provider):
+            response = await client.send(outgoing, stream=True)
+        try:
+            encoding = response.headers.get("content-encoding", "identity")
+            if encoding not in ("", "identity"):
+                raise UpstreamError(f"Provider {provider!r} compressed its answer ({encoding}) without being asked.")
+            yield UpstreamResponse(response, provider)
+        finally:
+            await _close(response)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        clients = list(self._clients.values())
+        self._clients.clear()
+        for client in clients:
+            await client.aclose()
+
+    def connections(self) -> int:
+        """How many origins have a client; for tests and diagnostics."""
+        return len(self._clients)
+
+    def _client(self, base_url: str) -> httpx2.AsyncClient:
+        parts = urlsplit(base_url)
+        origin = (parts.scheme, parts.netloc)
+        client = self._clients.get(origin)
+        if client is None:
+            if self._ssl_context is None:
+                self._ssl_context = httpx2.create_ssl_context()
+            client = self._clients[origin] = make_client(self._ssl_context, self._connections_max)
+        return client
+
+
+async def _close(response: httpx2.Response) -> None:
+    """Close even when the task is being cancelled, and never hang on a peer that does not answer."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await response.aclose()
+    except (TimeoutError, httpx2.HTTPError):
+        pass  # httpcore has dropped the connection from its pool by then
+
+
+@contextmanager
+def _mapped(provider: str) -> Iterator[None]:
+    """httpx2's exceptions as ours."""
+    try:
+        yield
+    except httpx2.PoolTimeout as error:
+        raise CapacityError("No free connection to the provider; try again.", retry_after_s=1) from error
+    except httpx2.ConnectTimeout as error:
+        raise UpstreamTimeout(f"Provider {provider!r} could not be reached in time.") from error
+    except httpx2.TimeoutException as error:
+        raise UpstreamTimeout(f"Provider {provider!r} took no more of the request in time.") from error
+    except httpx2.ConnectError as error:
+        raise UpstreamError(f"Provider {provider!r} could not be reached; is its base_url right?") from error
+    except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
+        raise UpstreamTruncated(f"Provider {provider!r} broke the connection before the answer was complete.") from error
+    except httpx2.HTTPError as error:
+        raise UpstreamError(f"The call to provider {provider!r} failed: {type(error).__name__}.") from error

@@ -1,0 +1,7 @@
+"""Fixtures for the tests of whole programs."""
+
+from __future__ import annotations
+
+from tests.e2e.browser import browser, console, page, page_url, stub
+
+__all__ = ["browser", "console", "page", "page_url", "stub"]

@@ -1,0 +1,177 @@
+"""Metrics, read back with prometheus_client's own parser."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.parser import text_string_to_metric_families
+
+from rillgate.domain.ends import End
+from rillgate.telemetry.metrics import TOKEN_GAP_BOUNDS_S, Histogram, Metrics
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(metrics: Metrics) -> Samples:
+    """Every sample of the rendered text by name and labels; a sample that comes twice is an error."""
+    body, _ = metrics.render()
+    samples: Samples = {}
+    for family in text_string_to_metric_families(body.decode()):
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in samples
+            samples[key] = sample.value
+    return samples
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """One sample."""
+    return samples[name, frozenset(labels.items())]
+
+
+def models(samples: Samples) -> set[str]:
+    """All values of the label `model`."""
+    return {value for _, labels in samples for name, value in labels if name == "model"}
+
+
+def test_metrics_of_a_stream_are_rendered_by_provider_and_model() -> None:
+    """One stream leaves its tokens, its times and its end, and is active only while it lasts."""
+    metrics = Metrics()
+    stream = metrics.for_stream("lab", "m1")
+    assert value(scrape(metrics), "llm_active_streams") == 1
+    stream.first_token(0.3)
+    for gap in (0.004, 0.02, 99.0):
+        stream.gap(gap)
+    stream.ended(End.FINISHED, 11, 7)
+    samples = scrape(metrics)
+    assert value(samples, "llm_active_streams") == 0
+    assert value(samples, "llm_streams_total", provider="lab", end="finished") == 1
+    assert value(samples, "llm_tokens_total", provider="lab", model="m1", kind="input") == 11
+    assert value(samples, "llm_tokens_total", provider="lab", model="m1", kind="output") == 7
+    latency = "llm_token_latency_seconds"
+    assert value(samples, f"{latency}_count", provider="lab", model="m1") == 3
+    assert value(samples, f"{latency}_sum", provider="lab", model="m1") == pytest.approx(99.024)
+    for bound, count in {"0.0025": 0, "0.005": 1, "0.01": 1, "0.02": 2, "10.0": 2, "+Inf": 3}.items():
+        assert value(samples, f"{latency}_bucket", provider="lab", model="m1", le=bound) == count
+    first = "llm_time_to_first_token_seconds"
+    assert value(samples, f"{first}_count", provider="lab", model="m1") == 1
+    assert value(samples, f"{first}_bucket", provider="lab", model="m1", le="0.25") == 0
+    assert value(samples, f"{first}_bucket", provider="lab", model="m1", le="0.5") == 1
+
+
+def test_metrics_families_have_their_types_and_help() -> None:
+    """Names and types are what dashboards are built on; before any stream all five are there already."""
+    body, content_type = Metrics().render()
+    families = {family.name: family for family in text_string_to_metric_families(body.decode())}
+    types = {name: family.type for name, family in families.items() if name.startswith("llm_")}
+    assert types == {
+        "llm_tokens": "counter",
+        "llm_token_latency_seconds": "histogram",
+        "llm_time_to_first_token_seconds": "histogram",
+        "llm_active_streams": "gauge",
+        "llm_streams": "counter",
+    }
+    assert all(family.documentation for family in families.values())
+    assert "python_info" in families
+    assert "python_gc_collections" in families
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_metrics_streams_of_one_model_share_their_series() -> None:
+    """Two streams add up; different providers and ends stay apart."""
+    metrics = Metrics()
+    one, two, other = (metrics.for_stream(provider, "m") for provider in ("a", "a", "b"))
+    for stream, end in ((one, End.FINISHED), (two, End.CLIENT_GONE), (other, End.FINISHED)):
+        stream.first_token(0.1)
+        stream.gap(0.01)
+        stream.ended(end, None, 5)
+    samples = scrape(metrics)
+    assert value(samples, "llm_tokens_total", provider="a", model="m", kind="output") == 10
+    assert value(samples, "llm_tokens_total", provider="a", model="m", kind="input") == 0
+    assert value(samples, "llm_token_latency_seconds_count", provider="a", model="m") == 2
+    assert value(samples, "llm_token_latency_seconds_count", provider="b", model="m") == 1
+    assert value(samples, "llm_streams_total", provider="a", end="client_gone") == 1
+    assert value(samples, "llm_streams_total", provider="b", end="finished") == 1
+
+
+def test_metrics_stream_ended_twice_counts_once() -> None:
+    """Only the first end counts: the gauge never goes below what is active."""
+    metrics = Metrics()
+    stream = metrics.for_stream("a", "m")
+    stream.ended(End.STALLED, 1, 1)
+    stream.ended(End.FINISHED, 1, 1)
+    samples = scrape(metrics)
+    assert metrics.active_streams == 0
+    assert value(samples, "llm_streams_total", provider="a", end="stalled") == 1
+    assert ("llm_streams_total", frozenset({("provider", "a"), ("end", "finished")})) not in samples
+    assert value(samples, "llm_tokens_total", provider="a", model="m", kind="output") == 1
+
+
+def test_metrics_models_past_the_bound_become_other() -> None:
+    """Clients choose names, so names are bounded; nothing is lost, and a known model keeps its series."""
+    metrics = Metrics(models_max=3)
+    for number in range(10):
+        stream = metrics.for_stream("a", f"m{number}")
+        stream.first_token(0.1)
+        stream.ended(End.FINISHED, 1, 1)
+    again = metrics.for_stream("a", "m0")
+    again.first_token(0.1)
+    again.ended(End.FINISHED, 1, 1)
+    samples = scrape(metrics)
+    assert models(samples) == {"m0", "m1", "m2", "other"}
+    assert value(samples, "llm_tokens_total", provider="a", model="other", kind="output") == 7
+    assert value(samples, "llm_tokens_total", provider="a", model="m0", kind="output") == 2
+
+
+def test_metrics_model_that_never_answered_takes_no_series() -> None:
+    """A made-up name that its provider refuses leaves its end, and no label."""
+    metrics = Metrics()
+    metrics.for_stream("a", "made-up").ended(End.UPSTREAM_ERROR)
+    samples = scrape(metrics)
+    assert models(samples) == set()
+    assert value(samples, "llm_streams_total", provider="a", end="upstream_error") == 1
+
+
+def test_metrics_odd_model_name_is_cut_and_escaped() -> None:
+    """A name with quotes, line ends and great length cannot break the text nor fill it."""
+    name = 'a"b\\c\n' + "x" * 10_000
+    metrics = Metrics()
+    stream = metrics.for_stream("a", name)
+    stream.first_token(0.1)
+    stream.ended(End.FINISHED)
+    assert models(scrape(metrics)) == {name[:200]}
+
+
+def test_metrics_gap_fetched_before_the_first_token_still_counts() -> None:
+    """A caller that keeps `gap` from the start loses nothing."""
+    metrics = Metrics()
+    stream = metrics.for_stream("a", "m")
+    gap = stream.gap
+    gap(0.01)
+    stream.first_token(0.1)
+    gap(0.01)
+    stream.gap(0.01)
+    assert value(scrape(metrics), "llm_token_latency_seconds_count", provider="a", model="m") == 3
+
+
+def test_metrics_with_given_registry_share_it_and_not_the_default() -> None:
+    """Several registries live side by side, and a given one keeps what others put there."""
+    registry = CollectorRegistry()
+    Gauge("mine", "Something else.", registry=registry).set(4)
+    metrics = Metrics(registry)
+    Metrics()
+    samples = scrape(metrics)
+    assert value(samples, "mine") == 4
+    assert value(samples, "llm_active_streams") == 0
+
+
+def test_histogram_value_on_a_bound_belongs_to_it() -> None:
+    """Bounds are inclusive, and every value is in exactly one bucket."""
+    histogram = Histogram(TOKEN_GAP_BOUNDS_S)
+    for bound in TOKEN_GAP_BOUNDS_S:
+        histogram.observe(bound)
+        histogram.observe(math.nextafter(bound, math.inf))
+    assert histogram.counts == [1, *[2] * (len(TOKEN_GAP_BOUNDS_S) - 1), 1]
+    assert histogram.buckets()[-1] == ("+Inf", 2.0 * len(TOKEN_GAP_BOUNDS_S))
