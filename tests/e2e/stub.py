@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillgate.app.page_routes import page_routes
 from tests.fakes.server import serving
@@ -104,6 +104,47 @@ def chunk(choices: list[dict[str, Any]], model: str = "brook-1") -> dict[str, An
     return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices}
 
 
+@dataclass(frozen=True)
+class Visit:
+    """One request that asked for an answer of a model, and the status it got."""
+
+    method: str
+    path: str
+    status: int
+    headers: Mapping[str, str]
+
+
+class Watch:
+    """An ASGI application around a gateway's, which sees what browsers hide: statuses of other origins' answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._visits: asyncio.Queue[Visit] = asyncio.Queue()
+
+    @property
+    def unseen(self) -> int:
+        """How many visits `visit` has not given yet."""
+        return self._visits.qsize()
+
+    async def visit(self) -> Visit:
+        """The next request to `/chat…` or `/v1/chat…`, once its status is known."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._visits.get()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(("/chat", "/v1/chat")):
+            await self._app(scope, receive, send)
+            return
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request = Request(scope)
+                self._visits.put_nowait(Visit(request.method, scope["path"], message["status"], request.headers))
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+
 @dataclass
 class StubGateway:
     """The application. `models` is what `/v1/models` lists; a Response there is sent as it is."""
@@ -112,10 +153,21 @@ class StubGateway:
     models: list[str] | Response = field(default_factory=lambda: ["brook-1", "river-2"])
     models_asked: int = 0
     generations: int = 0  # what a provider would have been paid for
+    watch: Watch = field(init=False)
     _words: tuple[str, ...] = ()
     _error: str | None = None
     _exchanges: asyncio.Queue[Exchange] = field(default_factory=asyncio.Queue)
     _open: list[Exchange] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        routes: list[BaseRoute] = [
+            *page_routes(),
+            Route("/v1/models", self._list_models),
+            Route("/v1/chat/completions", _Raw(self._complete), methods=["POST"]),
+            Route("/chat", self._chat),
+            Route("/chat/stream", self._chat, methods=["POST"]),
+        ]
+        self.watch = Watch(Starlette(routes=routes))
 
     async def exchange(self) -> Exchange:
         """The next request for an answer that the page sends."""
@@ -134,16 +186,6 @@ class StubGateway:
         """Let go of all that is still open, so that the server can end."""
         for exchange in self._open:
             exchange.over.set()
-
-    def app(self) -> ASGIApp:
-        """The ASGI application of this stub."""
-        routes: list[BaseRoute] = [
-            *page_routes(),
-            Route("/v1/models", self._list_models),
-            Route("/v1/chat/completions", _Raw(self._complete), methods=["POST"]),
-            Route("/chat", self._chat),
-        ]
-        return Starlette(routes=routes)
 
     async def _list_models(self, _: Request) -> Response:
         self.models_asked += 1
@@ -200,11 +242,10 @@ class _Raw:
 
 
 def _is_foreign(request: Request) -> bool:
-    site = request.headers.get("sec-fetch-site", "none")
-    origin = request.headers.get("origin")
-    return site not in {"same-origin", "none"} or (
-        origin is not None and urlsplit(origin).netloc != request.headers["host"]
-    )
+    host = request.headers["host"]
+    origin = request.headers.get("origin", f"http://{host}")
+    own_site = request.headers.get("sec-fetch-site", "none") in {"same-origin", "none"}
+    return not own_site or urlsplit(origin).netloc != host or urlsplit(f"//{host}").hostname != "127.0.0.1"
 
 
 def _refusal() -> Response:
@@ -216,7 +257,7 @@ def _refusal() -> Response:
 async def stub_gateway() -> AsyncIterator[StubGateway]:
     """A stub gateway that listens; what a test left open is let go at its end."""
     stub = StubGateway()
-    async with serving(stub.app()) as address:
+    async with serving(stub.watch) as address:
         stub.url = address.url
         try:
             yield stub

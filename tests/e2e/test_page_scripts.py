@@ -92,28 +92,6 @@ async def test_event_reader_past_its_bound_refuses(loaded: Page) -> None:
     assert refused == [7, "RangeError"]
 
 
-async def test_event_reader_in_tiny_pieces_takes_linear_time(loaded: Page) -> None:
-    """A frame of a megabyte in pieces of 64 bytes costs about twice what half of it costs, not four times."""
-    half, whole = await loaded.evaluate(
-        """async () => {
-            const { EventReader } = await import("/assets/sse.js");
-            const piece = new TextEncoder().encode("x".repeat(64));
-            const time = (pieces) => {
-                const reader = new EventReader();
-                const begin = performance.now();
-                reader.feed(new TextEncoder().encode("data: "));
-                for (let count = 0; count < pieces; count += 1) reader.feed(piece);
-                reader.end();
-                return performance.now() - begin;
-            };
-            time(8192);
-            const best = (pieces) => Math.min(...Array.from({ length: 5 }, () => time(pieces)));
-            return [best(8192), best(65536)];
-        }"""
-    )
-    assert whole < half * 8 * 4  # quadratic would be 64 times as long
-
-
 # Text into nodes ------------------------------------------------------------------------------------------------
 
 WRITE: Final = """async ([text, cuts]) => {

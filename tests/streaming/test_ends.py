@@ -62,15 +62,17 @@ def in_band_error(frames: list[str]) -> dict[str, Any]:
 async def test_end_finished_passes_everything_on_and_keeps_the_connection() -> None:
     """A whole stream arrives byte for byte, and its connection serves the next request."""
     async with FakeProvider() as fake, gateway_for(fake) as g:
-        for _ in range(2):
+        opened = []
+        for _ in range(3):
             async with await g.chat(stream_options={"include_usage": True}) as client:
                 assert await client.response() == 200
                 answer = collect(await client.read_stream())
                 assert (answer.text, answer.finish, answer.done) == ("Hello, world!", "stop", True)
                 assert client.complete
             await g.idle()
-        assert ends(g) == {"finished": 2}
-        assert fake.connections_opened == 1
+            opened.append(fake.connections_opened)
+        assert ends(g) == {"finished": 3}
+        assert opened[1:] == opened[:1] * 2
 
 
 async def test_end_finished_without_done_but_every_choice_complete() -> None:
@@ -147,7 +149,7 @@ async def test_end_client_gone_while_a_send_is_blocked_closes_the_provider() -> 
         client = await g.chat(rcvbuf=4096, max_tokens=32768)
         assert await client.response() == 200
         exchange = await fake.request()
-        await exchange.connection.until_paused()
+        await exchange.stands_still()
         client.abort()
         await fake.closed()
         await settled(g, fake, End.CLIENT_GONE)
@@ -162,7 +164,7 @@ async def test_end_stalled_is_our_own_deadline_and_in_band() -> None:
         client = await g.chat(rcvbuf=4096, max_tokens=32768)
         assert await client.response() == 200
         exchange = await fake.request()
-        await exchange.connection.until_paused()
+        await exchange.stands_still()
         clock.advance(29)
         assert g.gateway.streams.running() == 1
         clock.advance(1)
@@ -177,9 +179,10 @@ async def test_end_stalled_is_our_own_deadline_and_in_band() -> None:
 async def test_end_idle_before_content_is_a_504() -> None:
     """A provider that sends no content within first_token_s; comments do not count."""
     clock = FakeClock()
-    async with FakeProvider() as fake, gateway_for(
-        fake, clock=clock, timeouts__first_token_s=60, timeouts__heartbeat_s=100
-    ) as g:
+    async with (
+        FakeProvider() as fake,
+        gateway_for(fake, clock=clock, timeouts__first_token_s=60, timeouts__heartbeat_s=100) as g,
+    ):
         fake.script = [Comment("thinking"), Stall()]
         async with await g.chat() as client:
             await fake.request()
@@ -213,9 +216,10 @@ async def test_end_idle_in_mid_stream_is_in_band() -> None:
 async def test_end_deadline_in_mid_stream_is_in_band() -> None:
     """total_s is over."""
     clock = FakeClock()
-    async with FakeProvider() as fake, gateway_for(
-        fake, clock=clock, timeouts__total_s=900, timeouts__idle_s=5000
-    ) as g:
+    async with (
+        FakeProvider() as fake,
+        gateway_for(fake, clock=clock, timeouts__total_s=900, timeouts__idle_s=5000) as g,
+    ):
         fake.script = [Role(), Chunk("one"), Stall()]
         async with await g.chat() as client:
             assert await client.response() == 200

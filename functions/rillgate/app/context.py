@@ -81,7 +81,9 @@ class RequestContext:
     async def _answer(self, error: Exception, journal: Journal, send: Send) -> None:
         if not isinstance(error, RillgateError):
             log_exception("request_failed", error, request_id=journal.request_id)
-            error = RillgateError("The gateway failed to handle this request; its log says more.", code="internal_error")
+            error = RillgateError(
+                "The gateway failed to handle this request; its log says more.", code="internal_error"
+            )
         journal.failed(error)
         if journal.status is None:
             await send_error(send, ChatCompletions(), error)

@@ -57,7 +57,9 @@ class Gateway:
         embedded: the embedded model, where a provider is of that kind.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, embedded: EmbeddedModel | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, embedded: EmbeddedModel | None = None
+    ) -> None:
         clock = clock or LoopClock()
         limits = settings.limits
         self.settings = settings

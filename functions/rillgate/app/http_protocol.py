@@ -290,6 +290,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         self._unset_keepalive_if_required()
         answering = self._answering
+        if self.transport.is_closing():
+            return  # the last answer of this connection is on its way
         if answering is None or answering.response_complete:
             self._answer_refusal(error)
         elif answering.more_body:  # the request that is being served is the broken one

@@ -234,7 +234,9 @@ async def http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
-        mapped = ClientError(f"{request.method} is not allowed here; use {allowed}.", status=405, code="method_not_allowed")
+        mapped = ClientError(
+            f"{request.method} is not allowed here; use {allowed}.", status=405, code="method_not_allowed"
+        )
     else:
         mapped = ClientError(
             f"Unknown path {request.url.path[:200]!r}; the API is under /v1, the chat page at /.",

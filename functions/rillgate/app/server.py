@@ -268,6 +268,7 @@ def run(
     drain: Drain,
     grace_s: float,
     limits: HttpLimits | None = None,
+    flush_s: float = FLUSH_S,
     say: Callable[[str], None] = _say_nothing,
 ) -> int:
     """Serve `app` on `sock` until a signal says otherwise; blocks. Closes the socket and removes its file.
@@ -278,6 +279,7 @@ def run(
         drain: the application's streams.
         grace_s: how long streams may go on after the first SIGTERM or SIGINT.
         limits: of each connection; `linger_s` should be `stall_s`.
+        flush_s: see `FLUSH_S`.
         say: takes lines for the operator.
 
     Returns:
@@ -287,7 +289,7 @@ def run(
     factory, notice = event_loop()
     if notice:
         say(notice)
-    server = GatewayServer(app, drain=drain, grace_s=grace_s, limits=limits, say=say)
+    server = GatewayServer(app, drain=drain, grace_s=grace_s, limits=limits, flush_s=flush_s, say=say)
     with sock, socket_file_removed(sock):
         try:
             with asyncio.Runner(loop_factory=factory) as runner:

@@ -41,8 +41,8 @@ class Guard:
         return count.passes(self._limit)
 
     def tokens(self) -> int:
-        """Output tokens of all choices so far."""
-        return sum(count.tokens() for count in self._counts.values())
+        """Output tokens of all choices that were delivered: what passes the limit is not."""
+        return sum(min(count.tokens(), self._limit) for count in self._counts.values())
 
     def _load(self) -> None:
         self._encoding = self._find_encoding()

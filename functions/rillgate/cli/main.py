@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rillgate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM.")
-    command.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./rillgate.toml if there)")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: ./rillgate.toml if there)"
+    )
     command.add_argument("--host", metavar="H", help="address to listen on (default: 127.0.0.1)")
     command.add_argument("--port", type=int, metavar="N", help="port to listen on, 0 for a free one (default: 8000)")
     command.add_argument(

@@ -124,9 +124,7 @@ class StreamWriter:
                     await self._wake.wait()
                     continue
                 if self.stats.sends == 0:
-                    await self._send_one(
-                        {"type": "http.response.start", "status": 200, "headers": self._headers}
-                    )
+                    await self._send_one({"type": "http.response.start", "status": 200, "headers": self._headers})
                 body = self._take()
                 last = self._closed and not self._queue
                 await self._send_one({"type": "http.response.body", "body": body, "more_body": not last})

@@ -335,4 +335,3 @@ class AnswerRun(Run):
             self._failure = self._mapped(error)
         finally:
             self._starting.close()
-

@@ -1,6 +1,6 @@
 """One request's way through, top to bottom.
 
-    (routes → dialect.parse → naming) → budget.estimate → provider.build → run [ upstream → relay → writer ] → settle
+(routes → dialect.parse → naming) → budget.estimate → provider.build → run [ upstream → relay → writer ] → settle
 """
 
 from __future__ import annotations

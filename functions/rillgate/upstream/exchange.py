@@ -170,6 +170,8 @@ def _mapped(provider: str) -> Iterator[None]:
     except httpx2.ConnectError as error:
         raise UpstreamError(f"Provider {provider!r} could not be reached; is its base_url right?") from error
     except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
-        raise UpstreamTruncated(f"Provider {provider!r} broke the connection before the answer was complete.") from error
+        raise UpstreamTruncated(
+            f"Provider {provider!r} broke the connection before the answer was complete."
+        ) from error
     except httpx2.HTTPError as error:
         raise UpstreamError(f"The call to provider {provider!r} failed: {type(error).__name__}.") from error

@@ -1,0 +1,140 @@
+"""Addresses and keys: who is served without `--allow-unauthenticated`, and who never is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rillgate.app.settings import is_loopback
+from tests.unit.app.settings_support import load, refusal
+
+ALLOWED = {"allow_unauthenticated": True}
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.255.0.9", "::1", "[::1]", "localhost", "LocalHost", "::ffff:127.0.0.1", " 127.0.0.1 "]
+)
+def test_is_loopback_own_addresses_are(host: str) -> None:
+    """127.0.0.0/8, ::1 and localhost can only be reached from this machine."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "0.0.0.0",
+            "::",
+            "",
+            "10.0.0.1",
+            "128.0.0.1",
+            "::2",
+            "::ffff:10.0.0.1",
+            "example.org",
+            "localhost.example.org",
+        ),
+        *(
+            "127.0.0.1.example.org",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "127.0.0.1:8000",
+            "local host",
+            "[",
+            "127.0.0.01",
+        ),
+    ],
+)
+def test_is_loopback_anything_else_is_not(host: str) -> None:
+    """What is not surely loopback counts as not: a refusal is the safe error."""
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example"])
+def test_access_beyond_loopback_without_flag_is_refused(tmp_path: Path, host: str) -> None:
+    """Keys would be required there and are not there yet: the line says so and names the flag."""
+    expected = (
+        f"server.host: {host!r} is not a loopback address, and keys for others are not there yet; "
+        "serve on 127.0.0.1, or pass --allow-unauthenticated to serve whoever reaches it"
+    )
+    assert refusal(tmp_path, flags={"server.host": host}) == f"--host: {expected}"
+    assert refusal(tmp_path, environ={"RILLGATE_SERVER__HOST": host}) == f"RILLGATE_SERVER__HOST: {expected}"
+    assert refusal(tmp_path, f"[server]\nhost = '{host}'") == f"rillgate.toml: {expected}"
+
+
+def test_access_beyond_loopback_with_required_false_is_refused_all_the_same(tmp_path: Path) -> None:
+    """The flag is the one way: the file cannot switch the check off."""
+    toml = "[server]\nhost = '0.0.0.0'\n[auth]\nrequired = false"
+    assert "--allow-unauthenticated" in refusal(tmp_path, toml)
+    assert "--allow-unauthenticated" in refusal(tmp_path, toml, flags={"allow_unauthenticated": False})
+
+
+@pytest.mark.parametrize("variable", ["RILLGATE_ALLOW_UNAUTHENTICATED", "ALLOW_UNAUTHENTICATED"])
+def test_access_flag_is_not_read_from_variables(tmp_path: Path, variable: str) -> None:
+    """No variable lifts the check."""
+    assert "--allow-unauthenticated" in refusal(tmp_path, environ={variable: "1", "RILLGATE_SERVER__HOST": "0.0.0.0"})
+
+
+@pytest.mark.parametrize("toml", ["allow_unauthenticated = true", "[auth]\nallow_unauthenticated = true"])
+def test_access_flag_is_not_read_from_the_file(tmp_path: Path, toml: str) -> None:
+    """In the file it is an unknown key."""
+    assert "allow_unauthenticated: unknown" in refusal(tmp_path, toml)
+
+
+def test_access_beyond_loopback_with_flag_is_served_without_keys(tmp_path: Path) -> None:
+    """The flag serves others, and what checks requests can see it."""
+    settings = load(tmp_path, flags={"server.host": "0.0.0.0", "server.port": 9000, **ALLOWED})
+    assert (settings.server.host, settings.server.port) == ("0.0.0.0", 9000)
+    assert settings.allow_unauthenticated
+    assert not settings.keys_required
+
+
+def test_access_required_true_is_refused_with_or_without_flag(tmp_path: Path) -> None:
+    """Keys are not there yet, so whoever wants them is told before anything is served."""
+    expected = (
+        "rillgate.toml: auth.required: true, but keys are not there yet; take it out, and serve on 127.0.0.1 or pass"
+    )
+    assert refusal(tmp_path, "[auth]\nrequired = true").startswith(expected)
+    assert refusal(tmp_path, flags=ALLOWED).startswith(expected)
+    assert refusal(tmp_path, flags={"auth.required": True, **ALLOWED}).startswith("--required: auth.required: true")
+    environ = {"RILLGATE_AUTH__REQUIRED": "true"}
+    assert refusal(tmp_path, "", environ=environ).startswith("RILLGATE_AUTH__REQUIRED: auth.required: true")
+
+
+def test_access_unix_socket_is_not_loopback(tmp_path: Path) -> None:
+    """Whoever may open the file is served, so the flag is needed; a relative path gets its folder."""
+    toml = "[server]\nunix_socket = 'run/r.sock'"
+    message = refusal(tmp_path, toml)
+    assert message.startswith("rillgate.toml: server.unix_socket: a unix socket is not loopback, and keys for others")
+    assert "--allow-unauthenticated" in message
+    assert load(tmp_path, flags=ALLOWED).server.unix_socket == tmp_path / "run/r.sock"
+
+
+def test_server_unix_socket_beside_host_in_one_source_is_refused(tmp_path: Path) -> None:
+    """Which of the two is meant cannot be known."""
+    toml = "[server]\nunix_socket = '/r.sock'\nport = 8001"
+    assert refusal(tmp_path, toml, flags=ALLOWED) == (
+        "rillgate.toml: server.unix_socket: host or port stands beside it; give host and port, or unix_socket"
+    )
+
+
+def test_server_unix_socket_and_address_from_two_sources_later_wins(tmp_path: Path) -> None:
+    """A flag's port replaces the file's socket, and a variable's socket replaces the file's port."""
+    socket = load(tmp_path, "[server]\nunix_socket = '/r.sock'", flags={"server.port": 8001}).server
+    assert (socket.unix_socket, socket.port) == (None, 8001)
+    environ = {"RILLGATE_SERVER__UNIX_SOCKET": "/r.sock"}
+    assert load(tmp_path, "[server]\nport = 1", environ=environ, flags=ALLOWED).server.unix_socket == Path("/r.sock")
+
+
+def test_server_cors_origins_take_the_form_that_browsers_send(tmp_path: Path) -> None:
+    """Lower case, no default port, no slash: then a comparison of texts is enough."""
+    toml = (
+        "[server]\ncors_origins = ['https://App.Example:443/', 'http://localhost:3000', 'http://[::1]:80', 'tauri://x']"
+    )
+    assert load(tmp_path, toml).server.cors_origins == (
+        "https://app.example",
+        "http://localhost:3000",
+        "http://[::1]",
+        "tauri://x",
+    )
