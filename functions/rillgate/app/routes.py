@@ -92,12 +92,12 @@ class Handlers:
     async def chat_completions(self, request: Request) -> Response:
         """OpenAI Chat Completions, streaming and not."""
         parsed = chat_completions.parse(await self._body(request))
-        return await self._serve(request, OPENAI_DIALECT, parsed, self._settings.timeouts.total_s)
+        return await self._serve(request, OPENAI_DIALECT, parsed)
 
     async def chat_stream(self, request: Request) -> Response:
         """One prompt, the same chunks."""
         parsed = plain_chat.parse_body(await self._body(request), self._settings.limits.cut_notice)
-        return await self._serve(request, OPENAI_DIALECT, parsed, self._settings.timeouts.chat_total_s)
+        return await self._serve(request, OPENAI_DIALECT, parsed, plain=True)
 
     async def chat_event_source(self, request: Request) -> Response:
         """For a browser's `EventSource`. Its automatic reconnection is told to stop and never pays again."""
@@ -110,7 +110,7 @@ class Handlers:
             limits.cut_notice,
             limits.chat_output_tokens_default,
         )
-        return await self._serve(request, EVENT_SOURCE, parsed, self._settings.timeouts.chat_total_s)
+        return await self._serve(request, EVENT_SOURCE, parsed, plain=True)
 
     async def models(self, request: Request) -> Response:
         """What can be asked for."""
@@ -172,8 +172,8 @@ class Handlers:
                 raise _too_large(bytes_max)
         return bytes(body)
 
-    async def _serve(self, request: Request, dialect: Dialect, parsed: ChatRequest, total_s: float) -> Response:
-        """Route the parsed request and make it the response."""
+    async def _serve(self, request: Request, dialect: Dialect, parsed: ChatRequest, *, plain: bool = False) -> Response:
+        """Route the parsed request and make it the response; `plain` for the /chat routes, which have less time."""
         journal = journal_of(request.scope)
         journal.model = parsed.model
         journal.stream = parsed.stream
@@ -190,7 +190,7 @@ class Handlers:
             location=backend.location,
             dialect=dialect,
             journal=journal,
-            total_s=total_s,
+            total_s=target.timeouts.chat_total_s if plain else target.timeouts.total_s,
         )
         return Served(call, self._services)
 
@@ -204,7 +204,10 @@ def _route(path: str, handler: Handler, method: str, *, quiet: bool = False) -> 
         journal.quiet = quiet
         return await handler(request)
 
-    return Route(path, endpoint, methods=[method])
+    route = Route(path, endpoint, methods=[method])
+    if not quiet:
+        route.methods = {method}  # Starlette adds HEAD to GET, and a HEAD must not spend tokens
+    return route
 
 
 def _json(content: Any, status: int = 200) -> Response:

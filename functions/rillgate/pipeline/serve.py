@@ -18,10 +18,12 @@ from rillgate.domain.delta import ReasoningDelta, RefusalDelta, TextDelta, ToolD
 from rillgate.domain.errors import CapacityError
 from rillgate.domain.ports import Encoding
 from rillgate.domain.usage import Usage
+from rillgate.pipeline.answer_run import AnswerRun
 from rillgate.pipeline.call import Call, Services
 from rillgate.pipeline.relay import Relay, counted
-from rillgate.pipeline.run import AnswerRun, Receive, Run, StreamRun
+from rillgate.pipeline.run import Receive, Run
 from rillgate.pipeline.settle import Timing, settle
+from rillgate.pipeline.stream_run import StreamRun
 
 PROMPT_BYTES_INLINE_MAX = 20_000  # a longer prompt is counted in a thread, so that no other stream waits for it
 STREAM_HEADERS: Headers = [

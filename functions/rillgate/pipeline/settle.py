@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from rillgate.domain.ports import Clock
+from rillgate.pipeline.answer_run import AnswerRun
 from rillgate.pipeline.call import Call
 from rillgate.pipeline.journal import Journal
-from rillgate.pipeline.run import AnswerRun, Run, StreamRun
+from rillgate.pipeline.run import Run
+from rillgate.pipeline.stream_run import StreamRun
 from rillgate.telemetry.metrics import Metrics, StreamMetrics
 
 
