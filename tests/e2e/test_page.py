@@ -82,6 +82,8 @@ async def test_page_stream_shows_each_word_before_the_next_is_sent(chat: Page, s
         seen += word
         await expect(words(chat)).to_have_js_property("textContent", seen)
     await expect(answer(chat)).to_have_attribute("aria-busy", "true")
+    await exchange.text(" `")  # held back until it is known whether this begins code
+    seen += " `"
     await exchange.finish()
     await expect(answer(chat)).to_have_attribute("aria-busy", "false")
     await expect(words(chat)).to_have_js_property("textContent", seen)
@@ -547,7 +549,11 @@ async def test_page_scroll_follows_only_who_is_at_the_end(chat: Page, stub: Stub
     await expect(words(chat)).to_contain_text("line 103")
     await expect(to_end).to_be_hidden()
     assert await scroller.evaluate(below) <= 1
-    await exchange.finish()
+    await exchange.finish(usage=(1, 104))
+    await expect(stat(chat, "output")).to_have_text("104 out")
+
+    await chat.get_by_role("button", name="Settings").click()  # takes room from the conversation
+    await expect(stat(chat, "output")).to_be_in_viewport()
 
 
 async def test_page_on_a_phone_nothing_is_wider_than_the_screen(chat: Page, stub: StubGateway) -> None:

@@ -147,7 +147,6 @@ class Catalog:
             self._tell(provider, None, str(error) or type(error).__name__)
             return
         self._listed_at[provider] = self._clock.now()
-        self._failed_at.pop(provider, None)
         self._names = Names(self._settings, {**self._names.lists, provider: ids})
         self._tell(provider, self._names.lists[provider])
 

@@ -2,12 +2,16 @@
 
 Strategy: decoding reads only what the house needs to know (text to count, finish, usage, errors) and leaves the
 rest alone, since frames for a client of the same dialect are forwarded byte for byte. Servers differ: reasoning
-comes as `reasoning_content` or `reasoning`, errors as objects, strings or flat bodies, `usage` on any chunk.
+comes as `reasoning_content` or `reasoning`, text as a list of parts, errors as objects, strings or flat bodies,
+`usage` on any chunk. Frames are read by their types first, which is fast; a frame that does not fit (an empty list
+where an object belongs, half a surrogate pair, NaN) is read once more, loosely, so that nothing that a client's own
+parser would take is lost here.
 Source: https://platform.openai.com/docs/api-reference/chat, with the deviations of compatible servers as observed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +28,7 @@ from rillgate.domain.delta import (
     ToolDelta,
     UsageDelta,
 )
-from rillgate.domain.errors import UpstreamError
+from rillgate.domain.errors import ClientError, UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.domain.usage import Usage
@@ -33,6 +37,8 @@ from rillgate.wire.sse import SseReader
 
 DONE = b"[DONE]"
 CAP_FIELDS = ("max_completion_tokens", "max_tokens")
+FINISH_REASONS = {"eos": "stop", "eos_token": "stop", "model_length": "length", "sensitive": "content_filter"}
+FINISH_FAILURES = frozenset({"error", "insufficient_system_resource"})  # Mistral, OpenRouter; DeepSeek
 
 
 class OpenAIProvider:
@@ -53,18 +59,24 @@ class OpenAIProvider:
     def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest:
         """The client's fields with the routed model, one cap, and usage always asked for.
 
-        Shape: {"model": "fast", "messages": […], "max_tokens": 9} → POST /chat/completions with the routed name.
+        Shape:  {"model": "fast", "messages": […], "max_tokens": 9} → POST /chat/completions with the routed name.
+        Raises: ClientError: the fields are nested too deeply to be written.
         """
         fields = {key: value for key, value in request.fields.items() if key not in CAP_FIELDS}
         fields["model"] = model
         fields[self._cap_field] = output_tokens_max
+        options = fields.pop("stream_options", None) or {}
         if request.stream:
-            fields["stream_options"] = {**(fields.get("stream_options") or {}), "include_usage": True}
+            fields["stream_options"] = {**options, "include_usage": True}
+        try:
+            body = msgspec.json.encode(fields)
+        except RecursionError as error:
+            raise ClientError("The request is nested too deeply.", code="invalid_json") from error
         return UpstreamRequest(
             method="POST",
             path="/chat/completions",
             headers=(("content-type", "application/json"),),
-            body=msgspec.json.encode(fields),
+            body=body,
         )
 
     def reader(self) -> SseReader:
@@ -78,20 +90,20 @@ class OpenAIProvider:
     def decode_answer(self, body: bytes) -> list[Delta]:
         """A `chat.completion` object as deltas: text, tool calls, finish, usage."""
         try:
-            answer = _ANSWER.decode(body)
-        except msgspec.MsgspecError as error:
-            raise UpstreamError(f"Provider {self._name!r} sent an answer that is not a chat completion.") from error
-        if answer.error is not None:
-            raise error_from_object(self._name, answer.error)
-        if answer.choices is None:
+            answer = _read(body)
+        except (ValueError, RecursionError) as error:
+            raise UpstreamError(f"Provider {self._name!r} sent an answer that is not JSON.") from error
+        if answer is None or not answer.choices:
+            said = _loads(body)
+            if answer is None or answer.error is not None or _is_flat_error(said):
+                raise error_from_object(self._name, said)
             raise UpstreamError(f"Provider {self._name!r} sent an answer without choices.")
-        deltas: list[Delta] = []
-        for choice in answer.choices:
-            _decode_message(choice.index, choice.message, deltas)
-            if isinstance(choice.finish_reason, str):
-                deltas.append(FinishDelta(choice.index, choice.finish_reason))
-        if answer.usage is not None:
-            deltas.append(UsageDelta(usage_from_object(answer.usage)))
+        if answer.error:
+            raise error_from_object(self._name, answer.error)
+        deltas = _deltas(self._name, answer, whole=True)
+        for delta in deltas:
+            if isinstance(delta, ErrorDelta):
+                raise delta.error
         return deltas
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -99,28 +111,22 @@ class OpenAIProvider:
         return error_from_response(self._name, status, headers, body)
 
 
-class _Function(msgspec.Struct):
-    name: Any = None
-    arguments: Any = None
-
-
-class _ToolCall(msgspec.Struct):
-    index: Any = 0
-    id: Any = None
-    function: _Function | None = None
-
-
 class _Message(msgspec.Struct):
+    """A choice's `delta` in a stream, its `message` in a whole answer; both have the same fields."""
+
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
     refusal: Any = None
-    tool_calls: list[_ToolCall] | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
 
 
 class _Choice(msgspec.Struct):
     index: int = 0
     delta: _Message | None = None
+    message: _Message | None = None
     finish_reason: Any = None
 
 
@@ -130,20 +136,7 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
-class _AnswerChoice(msgspec.Struct):
-    index: int = 0
-    message: _Message | None = None
-    finish_reason: Any = None
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_AnswerChoice] | None = None
-    usage: dict[str, Any] | None = None
-    error: Any = None
-
-
 _CHUNK = msgspec.json.Decoder(_Chunk)
-_ANSWER = msgspec.json.Decoder(_Answer)
 
 
 class OpenAIStreamDecoder:
@@ -161,62 +154,177 @@ class OpenAIStreamDecoder:
         data = frame.data
         if data.startswith(DONE):  # some servers pad it; nothing else starts like this
             return [EndDelta()]
+        if frame.event == "error":  # older llama.cpp, Gemini: the error itself, in no frame of its own
+            return [ErrorDelta(error_from_object(self._name, _loads(data)))]
         try:
-            chunk = _CHUNK.decode(data)
-        except msgspec.ValidationError:
-            return None  # JSON, but no chunk: a bare null, a list, a number
-        except msgspec.DecodeError as error:
+            chunk = _read(data)
+        except (ValueError, RecursionError) as error:
+            if data.strip().startswith(DONE):
+                return [EndDelta()]
             raise UpstreamError(
                 f"Provider {self._name!r} sent a frame of {len(data)} bytes that is not JSON.", retryable=False
             ) from error
-        if chunk.error is not None:
+        if chunk is None:
+            said = _loads(data)  # a bare null, a number: no chunk. But Gemini puts an error into a list.
+            return [ErrorDelta(error_from_object(self._name, said))] if _is_listed_error(said) else None
+        if chunk.error:  # OpenRouter has choices beside it; they say nothing more
             return [ErrorDelta(error_from_object(self._name, chunk.error))]
-        if frame.event == "error":  # older llama.cpp: the error itself as an SSE field
-            return [ErrorDelta(error_from_object(self._name, msgspec.json.decode(data)))]
         if chunk.choices is None and chunk.usage is None:
-            return None
-        deltas: list[Delta] = []
-        for choice in chunk.choices or ():
-            if choice.delta is not None:
-                _decode_message(choice.index, choice.delta, deltas)
-            if isinstance(choice.finish_reason, str):
-                deltas.append(FinishDelta(choice.index, choice.finish_reason))
-        if chunk.usage is not None:
-            deltas.append(UsageDelta(usage_from_object(chunk.usage)))
-        return deltas
+            said = _loads(data)
+            return [ErrorDelta(error_from_object(self._name, said))] if _is_flat_error(said) else None
+        return _deltas(self._name, chunk, whole=False)
 
 
-def _decode_message(choice: int, message: _Message | None, deltas: list[Delta]) -> None:
-    """Append what a delta or a whole message says; both have the same fields."""
-    if message is None:
-        return
-    if message.content:
-        deltas.append(TextDelta(choice, _text(message.content)))
+def _deltas(name: str, chunk: _Chunk, *, whole: bool) -> list[Delta]:
+    """What a chunk, or a whole answer, says."""
+    deltas: list[Delta] = []
+    for choice in chunk.choices or ():
+        message = choice.message if whole else choice.delta
+        if message is not None:
+            _decode_message(choice.index, message, deltas)
+        reason = choice.finish_reason
+        if not reason or not isinstance(reason, str):  # some servers send "" until they mean it
+            continue
+        if reason in FINISH_FAILURES:
+            failure = UpstreamError(f"Provider {name!r} gave its answer up (finish reason {reason!r}).")
+            deltas.append(ErrorDelta(failure))
+        else:
+            deltas.append(FinishDelta(choice.index, FINISH_REASONS.get(reason, reason)))
+    if chunk.usage:
+        usage = usage_from_object(chunk.usage)
+        if usage.input_tokens is not None or usage.output_tokens is not None:
+            deltas.append(UsageDelta(usage))
+    return deltas
+
+
+def _decode_message(choice: int, message: _Message, deltas: list[Delta]) -> None:
+    """Append what a message says, in the order in which a model says it."""
     reasoning = message.reasoning_content or message.reasoning
     if reasoning:
         deltas.append(ReasoningDelta(choice, _text(reasoning)))
+    content = message.content
+    if content:
+        if isinstance(content, str):
+            deltas.append(TextDelta(choice, content))
+        else:
+            _decode_parts(choice, content, deltas)
     if message.refusal:
         deltas.append(RefusalDelta(choice, _text(message.refusal)))
-    for position, call in enumerate(message.tool_calls or ()):
-        function = call.function or _Function()
-        deltas.append(
-            ToolDelta(
-                choice,
-                index=call.index if isinstance(call.index, int) else position,
-                call_id=call.id if isinstance(call.id, str) else None,
-                name=function.name if isinstance(function.name, str) else None,
-                arguments=function.arguments if isinstance(function.arguments, str) else "",
-            )
+    if isinstance(message.tool_calls, list):
+        for position, call in enumerate(message.tool_calls):
+            if isinstance(call, dict):
+                _decode_call(choice, call, call.get("function"), position, deltas)
+    if isinstance(message.function_call, dict):  # what tool calls were called before there were many
+        _decode_call(choice, {}, message.function_call, 0, deltas)
+    if isinstance(message.audio, dict) and message.audio:  # sound itself is no text, but a sign of life
+        deltas.append(TextDelta(choice, _text(message.audio.get("transcript"))))
+
+
+def _decode_parts(choice: int, parts: Any, deltas: list[Delta]) -> None:
+    """Content as a list (Mistral): text and thinking; what is neither counts nothing."""
+    for part in parts if isinstance(parts, list) else [parts]:
+        if not isinstance(part, dict):
+            continue
+        thinking = part.get("thinking")
+        if thinking:
+            deltas.append(ReasoningDelta(choice, _text(thinking)))
+        elif part.get("text"):
+            deltas.append(TextDelta(choice, _text(part["text"])))
+
+
+def _decode_call(choice: int, call: dict[str, Any], function: Any, position: int, deltas: list[Delta]) -> None:
+    index = call.get("index")
+    call_id = _get(call, "id")
+    name = _get(function, "name")
+    arguments = _get(function, "arguments")
+    deltas.append(
+        ToolDelta(
+            choice,
+            index=index if isinstance(index, int) else position,
+            call_id=call_id if isinstance(call_id, str) and call_id not in ("", "null") else None,
+            name=name if isinstance(name, str) and name else None,
+            arguments=arguments if isinstance(arguments, str) else "",
         )
+    )
 
 
 def _text(content: Any) -> str:
-    """Text of a string or of a list of parts (Mistral sends parts; what is not text counts nothing)."""
+    """Text of a string, or of a list of parts with text."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_text(part.get("text") or part.get("thinking")) for part in content if isinstance(part, dict))
+        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
     return ""
+
+
+def _read(data: bytes) -> _Chunk | None:
+    """A frame's or an answer's JSON; None where it is no object.
+
+    Raises: ValueError, RecursionError: it is not JSON, or nested beyond reason.
+    """
+    try:
+        return _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = _whole_characters(json.loads(data))
+    if not isinstance(value, dict):
+        return None
+    choices = value.get("choices")
+    usage = value.get("usage")
+    return _Chunk(
+        choices=[_loose_choice(choice) for choice in choices if isinstance(choice, dict)]
+        if isinstance(choices, list)
+        else None,
+        usage=usage if isinstance(usage, dict) else None,
+        error=value.get("error"),
+    )
+
+
+def _loose_choice(choice: dict[str, Any]) -> _Choice:
+    index = choice.get("index")
+    return _Choice(
+        index=index if isinstance(index, int) else 0,
+        delta=_loose_message(choice.get("delta")),
+        message=_loose_message(choice.get("message")),
+        finish_reason=choice.get("finish_reason"),
+    )
+
+
+def _loose_message(message: Any) -> _Message | None:
+    if not isinstance(message, dict):
+        return None
+    return _Message(**{name: message.get(name) for name in _Message.__struct_fields__})
+
+
+def _loads(data: bytes) -> Any:
+    """Any JSON; None where it is none."""
+    try:
+        return _whole_characters(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole_characters(value: Any) -> Any:
+    """The value with lone surrogates replaced: JSON can spell them, UTF-8 cannot. Some servers cut emoji in two."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+    return value
+
+
+def _is_flat_error(value: Any) -> bool:
+    """Whether an object without choices and usage is an error: `{"object": "error", …}`, `{"detail": …}`, ..."""
+    if not isinstance(value, dict):
+        return _is_listed_error(value)
+    if value.get("error") is not None or "error" in (value.get("object"), value.get("type")):
+        return True
+    return any(isinstance(value.get(key), str | list) and value[key] for key in ("message", "detail"))
+
+
+def _is_listed_error(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "error" in value[0]
 
 
 def usage_from_object(usage: Mapping[str, Any]) -> Usage:
@@ -224,13 +332,12 @@ def usage_from_object(usage: Mapping[str, Any]) -> Usage:
 
     DeepSeek reports cached tokens as `prompt_cache_hit_tokens`.
     """
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
+    cached = _count(_get(usage.get("prompt_tokens_details"), "cached_tokens"))
     return Usage(
         input_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
-        cached_input_tokens=_count(_get(prompt, "cached_tokens")) or _count(usage.get("prompt_cache_hit_tokens")),
-        reasoning_tokens=_count(_get(completion, "reasoning_tokens")),
+        cached_input_tokens=_count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
+        reasoning_tokens=_count(_get(usage.get("completion_tokens_details"), "reasoning_tokens")),
     )
 
 

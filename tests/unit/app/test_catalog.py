@@ -47,6 +47,8 @@ class Providers:
             try:
                 await self.silent[provider].wait()
             except asyncio.CancelledError:
+                for _ in range(10):  # closing a connection takes the loop a few turns
+                    await asyncio.sleep(0)
                 self.cancelled.append(provider)
                 raise
         answer = self.answers.get(provider, [])

@@ -349,6 +349,13 @@ def test_settings_error_in_value_that_a_flag_replaces_is_still_said(tmp_path: Pa
     assert "server.port" in refusal(tmp_path, "[server]\nport = 'x'", flags={"server.port": 1})
 
 
+def test_settings_say_whether_the_first_token_has_a_time_of_its_own(tmp_path: Path) -> None:
+    """A time that is set holds for everyone, also when it is the default's; unset, some get more."""
+    assert not load(tmp_path, "[timeouts]\nidle_s = 1").first_token_s_given
+    assert load(tmp_path, "[timeouts]\nfirst_token_s = 60").first_token_s_given
+    assert load(tmp_path, "", environ={"RILLGATE_TIMEOUTS__FIRST_TOKEN_S": "60"}).first_token_s_given
+
+
 def test_settings_default_cap_follows_a_lower_maximum(tmp_path: Path) -> None:
     """Lowering output_tokens_max alone is enough."""
     limits = load(tmp_path, "[limits]\noutput_tokens_max = 100").limits

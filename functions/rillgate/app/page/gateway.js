@@ -25,7 +25,7 @@ export async function listModels() {
  * Yields the chunks of one streamed answer, up to `[DONE]`.
  *
  * Throws a Failure for an HTTP error, an error inside the stream, a stream that ends without `[DONE]` and a network
- * that fails; the abort of `signal` comes through as the browser's own AbortError.
+ * that fails. An abort of `signal` looks like a network that fails: ask the signal first.
  */
 export async function* streamChat(request, signal) {
   const response = await call("v1/chat/completions", {
@@ -40,8 +40,8 @@ export async function* streamChat(request, signal) {
   let complete = false;
   try {
     while (!complete) {
-      const { done, value } = await reader.read().catch((error) => {
-        throw signal.aborted ? error : broken(facts);
+      const { done, value } = await reader.read().catch(() => {
+        throw broken(facts);
       });
       for (const { data } of done ? events.end() : events.feed(value)) {
         complete = data.startsWith("[DONE]");
@@ -74,8 +74,7 @@ async function call(path, options) {
   let response;
   try {
     response = await fetch(path, options);
-  } catch (error) {
-    if (options.signal?.aborted) throw error;
+  } catch {
     throw new Failure("The gateway cannot be reached", "No connection. Is it running, and is your network up?");
   }
   if (response.ok) return response;
