@@ -18,6 +18,7 @@ from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.transport import make_client, timeout
 
 CLOSE_TIMEOUT_S = 2.0
+POOL_TIMEOUT_S = 5.0  # a pool has room for every stream, so waiting for it is our own fault
 ERROR_BODY_BYTES_MAX = 65536
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
@@ -91,7 +92,13 @@ class Exchange:
 
     @asynccontextmanager
     async def open(
-        self, provider: str, endpoint: Endpoint, request: UpstreamRequest, *, connect_s: float
+        self,
+        provider: str,
+        endpoint: Endpoint,
+        request: UpstreamRequest,
+        *,
+        connect_s: float,
+        pool_s: float = POOL_TIMEOUT_S,
     ) -> AsyncIterator[UpstreamResponse]:
         """Send the request and give the response as soon as its headers are there.
 
@@ -113,7 +120,7 @@ class Exchange:
                 *request.headers,
             ],
             content=request.body or None,
-            timeout=timeout(connect_s),
+            timeout=timeout(connect_s, pool_s),
         )
         with _mapped(provider):
             response = await client.send(outgoing, stream=True)

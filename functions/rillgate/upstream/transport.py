@@ -13,7 +13,6 @@ import httpx2
 
 KEEPALIVE_EXPIRY_S = 30.0  # below what providers' load balancers keep, above the pause between two turns
 WRITE_TIMEOUT_S = 30.0
-POOL_TIMEOUT_S = 5.0
 
 
 def make_client(ssl_context: ssl.SSLContext, connections_max: int) -> httpx2.AsyncClient:
@@ -35,6 +34,6 @@ def make_client(ssl_context: ssl.SSLContext, connections_max: int) -> httpx2.Asy
     )
 
 
-def timeout(connect_s: float) -> httpx2.Timeout:
+def timeout(connect_s: float, pool_s: float) -> httpx2.Timeout:
     """No read timeout: silence is measured on whole events, by the pipeline, and frozen while reading is paused."""
-    return httpx2.Timeout(connect=connect_s, read=None, write=WRITE_TIMEOUT_S, pool=POOL_TIMEOUT_S)
+    return httpx2.Timeout(connect=connect_s, read=None, write=WRITE_TIMEOUT_S, pool=pool_s)

@@ -1,0 +1,179 @@
+"""One exchange with a provider, against the scriptable one: what comes through, what an error becomes, what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTruncated
+from rillgate.domain.request import Endpoint, UpstreamRequest
+from rillgate.upstream.exchange import ERROR_BODY_BYTES_MAX, Exchange
+from tests.fakes.provider import FakeProvider
+from tests.fakes.script import Close, EndBody, Error, Head, Send, Stall, chat
+
+pytestmark = pytest.mark.anyio
+
+CHAT = UpstreamRequest("POST", "/chat/completions", (("content-type", "application/json"),), b'{"stream":true}')
+
+
+@asynccontextmanager
+async def exchange_for(connections_max: int = 10) -> AsyncIterator[Exchange]:
+    exchange = Exchange(connections_max=connections_max, user_agent="rillgate/test")
+    try:
+        yield exchange
+    finally:
+        await exchange.aclose()
+
+
+def endpoint(fake: FakeProvider) -> Endpoint:
+    return Endpoint(fake.base_url, (("authorization", "Bearer sk-fake"),))
+
+
+async def test_exchange_sends_our_headers_and_the_exact_body() -> None:
+    """The provider gets the endpoint's headers, no compression is asked for, and the body is what was given."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            assert response.status == 200
+            await response.read()
+        (seen,) = fake.chats
+        assert seen.body == CHAT.body
+        assert seen.headers["authorization"] == "Bearer sk-fake"
+        assert seen.headers["accept-encoding"] == "identity"
+        assert seen.headers["user-agent"] == "rillgate/test"
+
+
+async def test_exchange_read_to_the_end_gives_its_connection_back() -> None:
+    """The next request uses the same connection."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        for _ in range(3):
+            async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+                await response.read()
+        assert fake.connections_opened == 1
+
+
+async def test_exchange_left_early_closes_its_connection() -> None:
+    """Leaving before the body's end is what cancels a provider."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Head(), Send(b"data: x\n\n"), Stall()]
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            assert await anext(response.chunks()) == b"data: x\n\n"
+        await fake.closed()
+
+
+async def test_exchange_cancelled_while_waiting_for_headers_closes_its_connection() -> None:
+    """A task that is cancelled before the headers leaves no connection and no slot."""
+    async with FakeProvider() as fake, exchange_for(connections_max=1) as exchange:
+        fake.queue([Stall()])
+
+        async def ask() -> bytes:
+            async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+                return await response.read()
+
+        task = asyncio.ensure_future(ask())
+        await fake.request()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await fake.closed()
+        assert await ask()
+
+
+async def test_exchange_cookies_of_a_provider_are_not_kept() -> None:
+    """Requests of different people share the client."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.queue([Head(headers={"set-cookie": "who=alice; Path=/"}), EndBody()])
+        for _ in range(2):
+            async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+                await response.read()
+        assert "cookie" not in fake.chats[1].headers
+
+
+async def test_exchange_redirect_is_not_followed() -> None:
+    """A provider does not send our key elsewhere."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Head(307, headers={"location": "http://127.0.0.1:9/v1"}), EndBody()]
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            assert response.status == 307
+            await response.read()
+        assert len(fake.chats) == 1
+
+
+async def test_exchange_nobody_listens_is_an_upstream_error() -> None:
+    """Connection refused names the provider and the remedy."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = Endpoint(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        async with exchange_for() as exchange:
+            with pytest.raises(UpstreamError, match=r"'lab' could not be reached.*base_url") as caught:
+                async with exchange.open("lab", nobody, CHAT, connect_s=5):
+                    pass
+    assert caught.value.status == 502
+    assert caught.value.retryable
+
+
+async def test_exchange_body_that_breaks_off_is_a_truncation() -> None:
+    """What came before is delivered, then the error."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Head(), Send(b"half"), Close()]
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            chunks = response.chunks()
+            assert await anext(chunks) == b"half"
+            with pytest.raises(UpstreamTruncated):
+                await anext(chunks)
+
+
+async def test_exchange_compressed_answer_is_refused() -> None:
+    """A provider that compresses although asked not to cannot be relayed byte for byte."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Head(headers={"content-encoding": "gzip"}), EndBody()]
+        with pytest.raises(UpstreamError, match="gzip"):
+            async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5):
+                pass
+
+
+async def test_exchange_answer_past_its_bound_is_refused() -> None:
+    """A whole answer is read into memory, so it has a bound."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Head(), Send(b"x" * 2000), EndBody()]
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            with pytest.raises(UpstreamError, match="1000 bytes"):
+                await response.read(bytes_max=1000)
+
+
+async def test_exchange_error_body_is_cut_and_never_fails() -> None:
+    """The status says enough; a broken or endless error body changes nothing."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.queue([Head(500), Send(b"x" * (2 * ERROR_BODY_BYTES_MAX)), Stall()])
+        fake.queue([Head(500), Send(b"broken"), Close()])
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            assert len(await response.read_error()) == ERROR_BODY_BYTES_MAX
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            assert await response.read_error() == b"broken"
+
+
+async def test_exchange_pool_full_is_our_own_fault() -> None:
+    """A request that gets no connection in time is a 503 with Retry-After, not the provider's error."""
+    async with FakeProvider() as fake, exchange_for(connections_max=1) as exchange:
+        fake.script = [Head(), Stall()]
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5):
+            with pytest.raises(CapacityError) as caught:
+                async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5, pool_s=0.001):
+                    pass
+    assert caught.value.status == 503
+    assert caught.value.retry_after_s
+
+
+async def test_exchange_json_answer_says_so() -> None:
+    """Some servers answer a stream request with plain JSON."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.queue(chat(as_json=True), chat(), [Error(500)])
+        kinds = []
+        for _ in range(3):
+            async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+                kinds.append(response.is_event_stream)
+                await response.read()
+        assert kinds == [False, True, False]
