@@ -15,7 +15,9 @@ from typing import Final
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright, expect
 
-from tests.e2e.stub import PATIENCE_S, StubGateway, stub_gateway
+from tests.e2e.real import RealGateway, real_gateway
+from tests.e2e.stub import StubGateway, stub_gateway
+from tests.e2e.watch import PATIENCE_S
 
 FOREIGN_HOST: Final = "foreign.example"
 """A name that Chromium takes for loopback, and for another site."""
@@ -99,6 +101,13 @@ async def page(browser: Browser, console: Console) -> AsyncIterator[Page]:
 async def stub(anyio_backend: object) -> AsyncIterator[StubGateway]:
     """A gateway that the test answers for."""
     async with stub_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def gateway(anyio_backend: object) -> AsyncIterator[RealGateway]:
+    """The real gateway with a fake provider behind it."""
+    async with real_gateway() as gateway:
         yield gateway
 
 

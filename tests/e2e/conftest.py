@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.e2e.browser import browser, console, page, page_url, stub
+from tests.e2e.browser import browser, console, gateway, page, page_url, stub
 
-__all__ = ["browser", "console", "page", "page_url", "stub"]
+__all__ = ["browser", "console", "gateway", "page", "page_url", "stub"]

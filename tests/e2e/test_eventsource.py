@@ -1,7 +1,6 @@
 """A browser's own `EventSource` never pays twice, and a stranger's page never pays at all: in a real Chromium.
 
-`EventSource` reconnects by itself when a stream ends, however it ended. These tests run against any gateway that the
-fixture `gateway` gives them.
+`EventSource` reconnects by itself when a stream ends, however it ended.
 Source: WHATWG HTML, section 9.2 "Server-sent events"; Fetch Metadata Request Headers; both read 2026-11-21.
 """
 
@@ -11,7 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pytest
 from playwright.async_api import Browser, Page
@@ -21,7 +20,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from tests.e2e.browser import FOREIGN_HOST, Console
-from tests.e2e.stub import StubGateway, Watch
+from tests.e2e.real import RealGateway
 from tests.fakes.server import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
@@ -29,38 +28,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 RECONNECTED_WITHIN_S: Final = 30  # Chromium waits about three seconds where the server names no other time
 
 
-class Gateway(Protocol):
-    """What these tests need of a gateway and of the provider behind it."""
-
-    @property
-    def url(self) -> str:
-        """Where it listens, without a slash at the end."""
-
-    @property
-    def generations(self) -> int:
-        """How many requests for an answer the provider has got."""
-
-    @property
-    def watch(self) -> Watch:
-        """What stands around its application and sees every request."""
-
-    def say(self, *words: str) -> None:
-        """The provider answers with one chunk for each word, and ends properly."""
-
-    def fail_after(self, *words: str, message: str) -> None:
-        """The provider sends one chunk for each word and then an error; without words it answers 502."""
-
-
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """One loop for the browser's life."""
     return "asyncio", {"use_uvloop": False}
-
-
-@pytest.fixture
-def gateway(stub: StubGateway) -> Gateway:
-    """The gateway under test."""
-    return stub
 
 
 @dataclass(frozen=True)
@@ -89,14 +60,14 @@ CONNECTING: Final = Event("error", 0)
 CLOSED: Final = Event("error", 2)
 
 
-async def listen(page: Page, gateway: Gateway) -> list[Event]:
+async def listen(page: Page, gateway: RealGateway) -> list[Event]:
     """Open an `EventSource` on the gateway's own page and stay until the browser has closed it."""
     await page.goto(gateway.url + "/")
     async with asyncio.timeout(RECONNECTED_WITHIN_S):
-        return [Event(*event) for event in await page.evaluate(LISTEN, "/chat?model=brook-1&message=hi")]
+        return [Event(*event) for event in await page.evaluate(LISTEN, "/chat?model=fake-model&message=hi")]
 
 
-async def visits(gateway: Gateway) -> list[tuple[int, str | None]]:
+async def visits(gateway: RealGateway) -> list[tuple[int, str | None]]:
     """All that the browser sent until now: (status, `Last-Event-ID`)."""
     seen = [await gateway.watch.visit() for _ in range(gateway.watch.unseen)]
     return [(visit.status, visit.headers.get("last-event-id")) for visit in seen]
@@ -108,7 +79,7 @@ def contents(events: list[Event]) -> str:
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk.get("choices"))
 
 
-async def test_event_source_after_the_end_reconnects_once_and_is_told_to_stop(page: Page, gateway: Gateway) -> None:
+async def test_event_source_after_the_end_reconnects_once_and_is_told_to_stop(page: Page, gateway: RealGateway) -> None:
     """A finished answer is generated once: the browser's own second request gets 204, and there is no third."""
     gateway.say("Hel", "lo ", "ü€😀")
     events = await listen(page, gateway)
@@ -125,7 +96,7 @@ async def test_event_source_after_the_end_reconnects_once_and_is_told_to_stop(pa
     assert gateway.generations == 1
 
 
-async def test_event_source_error_in_the_stream_is_told_and_not_tried_again(page: Page, gateway: Gateway) -> None:
+async def test_event_source_error_in_the_stream_is_told_and_not_tried_again(page: Page, gateway: RealGateway) -> None:
     """A provider that fails in mid-stream is reported in-band, and the browser's second request costs nothing."""
     gateway.fail_after("Half ", "an ", message="It went away.")
     events = await listen(page, gateway)
@@ -140,15 +111,17 @@ async def test_event_source_error_in_the_stream_is_told_and_not_tried_again(page
     assert gateway.generations == 1
 
 
-async def test_event_source_error_before_the_stream_is_final(page: Page, gateway: Gateway, console: Console) -> None:
+async def test_event_source_error_before_the_stream_is_final(
+    page: Page, gateway: RealGateway, console: Console
+) -> None:
     """A provider that fails before its first word is an HTTP error, after which a browser does not come back."""
     gateway.fail_after(message="It is not there.")
     events = await listen(page, gateway)
 
     assert events == [CLOSED]
-    assert await visits(gateway) == [(502, None)]
+    assert await visits(gateway) == [(400, None)]
     assert gateway.generations == 1
-    console.expect("502")
+    console.expect("400")
 
 
 # Strangers ------------------------------------------------------------------------------------------------------
@@ -208,7 +181,7 @@ POSTS: Final = {
 }
 
 
-async def refuses(stranger: Page, gateway: Gateway, attack: str, path: str) -> None:
+async def refuses(stranger: Page, gateway: RealGateway, attack: str, path: str) -> None:
     """Run `attack` on the page that is open, and check that the gateway refuses without asking its provider."""
     gateway.say("costs money")
     await stranger.evaluate(attack, gateway.url + path)
@@ -218,17 +191,17 @@ async def refuses(stranger: Page, gateway: Gateway, attack: str, path: str) -> N
 
 @pytest.mark.parametrize("attack", GETS.values(), ids=GETS)
 async def test_stranger_page_that_gets_chat_is_refused(
-    stranger: Page, gateway: Gateway, stranger_port: int, attack: str
+    stranger: Page, gateway: RealGateway, stranger_port: int, attack: str
 ) -> None:
     """An image, a frame, a link: whatever another site's page makes the browser fetch is answered 403."""
     await stranger.goto(f"http://{FOREIGN_HOST}:{stranger_port}/")
-    await refuses(stranger, gateway, attack, "/chat?model=brook-1&message=hi")
+    await refuses(stranger, gateway, attack, "/chat?model=fake-model&message=hi")
 
 
 @pytest.mark.parametrize("attack", POSTS.values(), ids=POSTS)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/stream"])
 async def test_stranger_page_that_posts_is_refused(
-    stranger: Page, gateway: Gateway, stranger_port: int, attack: str, path: str
+    stranger: Page, gateway: RealGateway, stranger_port: int, attack: str, path: str
 ) -> None:
     """A form or a request without preflight reaches the gateway, and is answered 403."""
     await stranger.goto(f"http://{FOREIGN_HOST}:{stranger_port}/")
@@ -237,16 +210,16 @@ async def test_stranger_page_that_posts_is_refused(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_stranger_page_on_another_port_of_this_machine_is_refused(
-    stranger: Page, gateway: Gateway, stranger_port: int, host: str
+    stranger: Page, gateway: RealGateway, stranger_port: int, host: str
 ) -> None:
     """Another program on this machine is another origin, though 127.0.0.1 is the same site for a browser."""
     await stranger.goto(f"http://{host}:{stranger_port}/")
-    await refuses(stranger, gateway, GETS["image"], "/chat?model=brook-1&message=hi")
+    await refuses(stranger, gateway, GETS["image"], "/chat?model=fake-model&message=hi")
 
 
-async def test_stranger_name_of_this_machine_is_refused(stranger: Page, gateway: Gateway) -> None:
+async def test_stranger_name_of_this_machine_is_refused(stranger: Page, gateway: RealGateway) -> None:
     """A name that a stranger lets point here is the page's own origin for the browser; its Host gives it away."""
     gateway.say("costs money")
-    await stranger.goto(gateway.url.replace("127.0.0.1", FOREIGN_HOST) + "/chat?model=brook-1&message=hi")
+    await stranger.goto(gateway.url.replace("127.0.0.1", FOREIGN_HOST) + "/chat?model=fake-model&message=hi")
     assert (await gateway.watch.visit()).status == 403
     assert gateway.generations == 0

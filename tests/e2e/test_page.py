@@ -16,7 +16,8 @@ from playwright.async_api import Locator, Page, expect
 from starlette.responses import JSONResponse, Response
 
 from tests.e2e.browser import Console
-from tests.e2e.stub import PATIENCE_S, REQUEST_ID, Exchange, StubGateway
+from tests.e2e.stub import REQUEST_ID, Exchange, StubGateway
+from tests.e2e.watch import PATIENCE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 

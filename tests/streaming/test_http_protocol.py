@@ -107,6 +107,7 @@ class Held:
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
+        self.more = asyncio.Event()
         self.finish = asyncio.Event()
         self.gone = asyncio.Event()
         self.calls = 0
@@ -117,16 +118,21 @@ class Held:
         self.calls += 1
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begin ", "more_body": True})
-        watcher = asyncio.create_task(self._watch(receive))
+        tasks = [asyncio.create_task(self._watch(receive)), asyncio.create_task(self._send_more(send))]
         self.started.set()
         await self.finish.wait()
+        tasks[1].cancel()
         await send({"type": "http.response.body", "body": b"end"})
-        await watcher
+        await tasks[0]
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.gone.set()
+
+    async def _send_more(self, send: Send) -> None:
+        await self.more.wait()
+        await send({"type": "http.response.body", "body": b"more ", "more_body": True})
 
 
 async def refusal(client: RawClient, status: int, code: str) -> dict[str, Any]:
@@ -294,7 +300,7 @@ async def test_malformed_body_ends_the_request_that_waits_for_it() -> None:
             bodies.append(await read_body(receive))
             ended.set()
 
-    async with serving(app) as address, await RawClient.open(address.port) as client:
+    async with serving(app, protocol=watched()) as address, await RawClient.open(address.port) as client:
         await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\nbroken\r\n")
         await refusal(client, 400, "malformed_http")
         await within(ended.wait())
@@ -329,6 +335,11 @@ async def test_refused_client_that_stays_is_cut_off() -> None:
 
 
 # Deadlines
+
+
+def keep_alive_pending(connection: GatewayHttpProtocol) -> bool:
+    """Whether uvicorn will close this connection when it has been idle for long."""
+    return connection.timeout_keep_alive_task is not None
 
 
 async def test_head_that_dribbles_is_refused_when_its_time_is_over() -> None:
@@ -372,6 +383,7 @@ async def test_head_deadline_ends_with_the_head() -> None:
         protocol.received.clear()
         await client.send(b"GET /late HTTP/1.1\r\n")
         await within(protocol.received.wait())
+        assert not keep_alive_pending(address.connections[0])
         protocol.clock.advance(10)
         await refusal(client, 408, "request_timeout")
 
@@ -387,11 +399,6 @@ async def test_late_head_behind_a_stream_waits_for_its_end() -> None:
         assert await client.response() == 200
         assert await client.read_body() == b"begin end"
         await refusal(client, 408, "request_timeout")
-
-
-def keep_alive_pending(connection: GatewayHttpProtocol) -> bool:
-    """Whether uvicorn will close this connection when it has been idle for long."""
-    return connection.timeout_keep_alive_task is not None
 
 
 async def test_keep_alive_timer_does_not_outlive_the_idle_time() -> None:
@@ -450,13 +457,19 @@ async def test_upgrade_with_a_body_keeps_it(cut: int | None) -> None:
 
 
 async def test_trailers_do_not_become_headers() -> None:
-    """What comes after a body cannot add to the headers that were already decided on."""
-    async with serving(echo) as address, await RawClient.open(address.port) as client:
-        await client.send(
-            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nauthorization: Bearer y\r\n\r\n"
-        )
+    """What comes after a body cannot add to the headers that were already decided on, nor to the next head."""
+    protocol = watched()
+    async with (
+        serving(echo, limits=SMALL, protocol=protocol) as address,
+        await RawClient.open(address.port) as client,
+    ):
+        await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+        await within(protocol.received.wait())
+        await client.send(b"0\r\nauthorization: Bearer " + b"y" * 1_500 + b"\r\n\r\n")
         assert await client.response() == 200
         assert json.loads(await client.read_body())["headers"] == [["transfer-encoding", "chunked"]]
+        await client.send(head_of(1_900))
+        assert await client.response() == 200
 
 
 async def test_head_request_and_old_client_work() -> None:
@@ -481,9 +494,24 @@ async def test_client_gone_with_requests_queued_ends_the_running_one() -> None:
         await client.send(b"GET / HTTP/1.1\r\n\r\n" * 2)
         await within(app.started.wait())
         client.abort()
-        # Reading is paused while requests are queued, so the loss shows at the next write.
-        app.finish.set()
+        app.more.set()  # reading is paused while requests are queued, so the loss shows at the next write
         await within(app.gone.wait())
+        app.finish.set()
+    assert app.calls == 1
+
+
+async def test_shutdown_closes_after_the_running_answer() -> None:
+    """A server that goes down lets the answer that is being written end, and starts nothing that is queued behind."""
+    app = Held()
+    async with serving(app, flush_s=GUARD_S) as address, await RawClient.open(address.port) as client:
+        await client.send(b"GET / HTTP/1.1\r\n\r\n" * 2)
+        await within(app.started.wait())
+        address.server.stop()
+        app.finish.set()
+        assert await client.response() == 200
+        assert await client.read_body() == b"begin end"
+        assert await client.at_eof()
+        await within(address.served)
     assert app.calls == 1
 
 
@@ -526,6 +554,7 @@ class Pouring:
     def __init__(self, last: int = 0) -> None:
         self.last = last
         self.scope: Scope = {}
+        self.begun = asyncio.Event()
         self.stop = asyncio.Event()
         self.done = asyncio.Event()
         self.sent: list[bytes] = []
@@ -535,6 +564,7 @@ class Pouring:
             return
         self.scope = scope
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        self.begun.set()
         for piece in numbered(0, 1_000):
             if self.stop.is_set():
                 break
@@ -548,6 +578,7 @@ class Pouring:
         self.sent.append(piece)
         message: Message = {"type": "http.response.body", "body": piece, "more_body": True}
         await send(message)
+        await asyncio.sleep(0)  # to a client that is gone, send returns at once: let the server notice that it stops
 
     def release(self) -> None:
         self.scope["extensions"][STALLED_EXTENSION]["release"]()
@@ -589,6 +620,18 @@ async def test_release_lets_the_end_through_to_a_client_that_wakes_up() -> None:
         await within(protocol.lost.wait())
     assert len(app.sent) > 32
     assert protocol.clock.pending == 0
+
+
+async def test_release_before_the_client_stalls_counts_too() -> None:
+    """A released response never waits, whether or not its client was behind at that moment."""
+    app, protocol = Pouring(last=32), watched()
+    async with serving(app, protocol=protocol) as address, await stalled_client(address.port) as client:
+        await within(app.begun.wait())
+        app.release()
+        app.stop.set()
+        await within(app.done.wait())
+        await client.response()
+        assert await client.read_body() == b"".join(app.sent)
 
 
 async def test_release_aborts_a_client_that_stays_asleep() -> None:

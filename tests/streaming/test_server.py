@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from rillgate.app import server as module
 from rillgate.app.listen import listen
-from rillgate.app.server import StartupFailed, event_loop, run
+from rillgate.app.server import GatewayServer, StartupFailed, event_loop, run
 from tests.fakes.clients import RawClient, Truncated
 from tests.fakes.server import serving
 
@@ -42,8 +42,8 @@ class Streams:
     """An application and its drain.
 
     Each stream sends "begin ", then "draining " when the drain begins, then waits to be ended and sends "end". A
-    request for /last ends by itself when the drain begins, one for /deaf is never ended, one for /flood sends without
-    end and never looks up.
+    request for /last ends by itself when the drain begins, one for /deaf is never ended, one for /flood sends more than
+    the kernel takes, and waits in its next send until the client reads.
     """
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
@@ -83,9 +83,9 @@ class Streams:
     async def stream(self, path: str, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begin ", "more_body": True})
+        if path == "/flood":
+            await send({"type": "http.response.body", "body": bytes(8_000_000), "more_body": True})
         self.started.set()
-        while path == "/flood" and not self.ending.is_set():
-            await send({"type": "http.response.body", "body": bytes(8_000), "more_body": True})
         if path == "/deaf":
             await asyncio.Event().wait()
         await self.begun.wait()
@@ -266,6 +266,16 @@ async def test_server_startup_failure_is_an_exception() -> None:
     with pytest.raises(StartupFailed):
         async with serving(fail_to_start):
             pytest.fail("it started")
+
+
+async def test_server_gives_signals_back() -> None:
+    """While it serves the signals are the server's, and afterwards those handlers are in force that were before."""
+    app = Streams()
+    server = GatewayServer(app, drain=app, grace_s=0)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with server.capture_signals():
+        assert signal.getsignal(signal.SIGTERM) == server.handle_exit
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 async def test_event_loop_without_uvloop_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

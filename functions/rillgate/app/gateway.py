@@ -17,7 +17,7 @@ from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.encoders import Encoders
 from rillgate.app.page_routes import page_routes
 from rillgate.app.readiness import Readiness
-from rillgate.app.routes import EXCEPTION_HANDLERS, Backend, Handlers
+from rillgate.app.routes import EXCEPTION_HANDLERS, Backend, Handlers, told
 from rillgate.app.settings_types import ProviderSettings, Settings
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Clock, Location
@@ -86,7 +86,7 @@ class Gateway:
 
     def _starlette(self, handlers: Handlers) -> Starlette:
         return Starlette(
-            routes=[*page_routes(), *handlers.routes()],
+            routes=[*(told(route) for route in page_routes()), *handlers.routes()],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )
@@ -111,8 +111,7 @@ class Gateway:
 
     def _backend(self, name: str, provider: ProviderSettings) -> Backend:
         location: Location = _Configured(provider.endpoint())
-        if provider.is_embedded:
-            assert self.embedded is not None
+        if provider.is_embedded and self.embedded is not None:
             location = self.embedded
         return Backend(OpenAIProvider(name, own_host=provider.is_openai_itself), location)
 

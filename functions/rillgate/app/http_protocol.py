@@ -227,10 +227,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         release = partial(self._release, weakref.ref(self.cycle))  # weak: the cycle holds this scope
         self.scope["extensions"] = {STALLED_EXTENSION: {"release": release}}
 
-    def on_chunk_header(self) -> None:
-        """A chunk of a body begins; the parser got somewhere."""
-        self._progressed = True
-
     def on_body(self, body: bytes) -> None:
         """A part of a body, to the newest request."""
         self._progressed = True

@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -39,7 +39,7 @@ FILES: Final = {
 """Path → file in the folder `page` and its content type. What is not listed is not served."""
 
 
-def page_routes() -> list[BaseRoute]:
+def page_routes() -> list[Route]:
     """The routes of the chat page: `GET` and `HEAD` of every path in `FILES`, read into memory now.
 
     Browsers keep the files and ask each time whether they changed (`Cache-Control: no-cache` with an `ETag`), so an

@@ -196,17 +196,23 @@ class Handlers:
 
 
 def _route(path: str, handler: Handler, method: str, *, quiet: bool = False) -> Route:
-    """A route that tells the journal its template, never the path as it came."""
-
-    async def endpoint(request: Request) -> Response:
-        journal = journal_of(request.scope)
-        journal.route = path
-        journal.quiet = quiet
-        return await handler(request)
-
-    route = Route(path, endpoint, methods=[method])
+    route = Route(path, handler, methods=[method])
     if not quiet:
         route.methods = {method}  # Starlette adds HEAD to GET, and a HEAD must not spend tokens
+    return told(route, quiet=quiet)
+
+
+def told(route: Route, *, quiet: bool = False) -> Route:
+    """A route that tells the journal its template, never the path as it came."""
+    app = route.app
+
+    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+        journal = journal_of(scope)
+        journal.route = route.path
+        journal.quiet = quiet
+        await app(scope, receive, send)
+
+    route.app = tell
     return route
 
 
@@ -222,9 +228,8 @@ def _too_large(bytes_max: int) -> ClientError:
     )
 
 
-async def rillgate_error(request: Request, error: Exception) -> Response:
+async def rillgate_error(request: Request, error: RillgateError) -> Response:
     """Every error of ours, in OpenAI's shape."""
-    assert isinstance(error, RillgateError)
     journal_of(request.scope).failed(error)
     headers = {key.decode(): value.decode() for key, value in error_headers(error)}
     return Response(
@@ -232,9 +237,8 @@ async def rillgate_error(request: Request, error: Exception) -> Response:
     )
 
 
-async def http_exception(request: Request, error: Exception) -> Response:
+async def http_exception(request: Request, error: HTTPException) -> Response:
     """Starlette's own 404 and 405, in the same shape."""
-    assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         mapped = ClientError(
@@ -251,13 +255,13 @@ async def http_exception(request: Request, error: Exception) -> Response:
     return response
 
 
-async def client_left(request: Request, error: Exception) -> Response:
+async def client_left(request: Request, error: ClientDisconnect) -> Response:
     """The client left while its body was being read; nobody sees this answer."""
     journal_of(request.scope).end = End.CLIENT_GONE
     return Response(status_code=499)
 
 
-EXCEPTION_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+EXCEPTION_HANDLERS: dict[Any, Any] = {  # Starlette's type says Exception where each takes its own
     RillgateError: rillgate_error,
     HTTPException: http_exception,
     ClientDisconnect: client_left,

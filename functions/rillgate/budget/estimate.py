@@ -10,7 +10,7 @@ a value of a shape that is not known counts as nothing, and the provider says wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rillgate.domain.ports import Encoding
@@ -29,10 +29,9 @@ TOOLS_TOKENS = 12
 # Text beside `content` that a message brings to the model; the last three are extensions that some servers read.
 _MESSAGE_TEXTS = ("name", "refusal", "reasoning_content", "reasoning", "thinking")
 _PART_TEXTS = ("text", "refusal")
-_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+_CALL_TEXTS = ("name", "arguments", "input")
+_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalProperties")
 _SCHEMA_MAPS = ("$defs", "definitions")
-
-_Part = tuple[int, str]  # tokens of the format, and text that comes with them
 
 
 def prompt_texts(fields: Mapping[str, Any]) -> list[str]:
@@ -40,15 +39,16 @@ def prompt_texts(fields: Mapping[str, Any]) -> list[str]:
 
     Shape: {"messages": [{"role": "user", "content": "Hi"}]} → ["Hi"]
     """
-    return [text for _, text in _parts(fields, FUNCTION_TOKENS_DEFAULT) if text]
+    texts: list[str] = []
+    _read(fields, FUNCTION_TOKENS_DEFAULT, texts)
+    return texts
 
 
 def prompt_bytes(fields: Mapping[str, Any]) -> int:
     """Bytes of UTF-8 of these texts, and the tokens of the format: cheap, and never less than `estimate_prompt`."""
-    return REPLY_TOKENS + sum(
-        extra + (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
-        for extra, text in _parts(fields, max(FUNCTION_TOKENS_DEFAULT, *FUNCTION_TOKENS.values()))
-    )
+    texts: list[str] = []
+    tokens = _read(fields, max(FUNCTION_TOKENS_DEFAULT, *FUNCTION_TOKENS.values()), texts)
+    return tokens + sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def estimate_prompt(fields: Mapping[str, Any], encoding: Encoding) -> int:
@@ -56,77 +56,74 @@ def estimate_prompt(fields: Mapping[str, Any], encoding: Encoding) -> int:
 
     Shape: {"messages": [{"role": "user", "content": "Hi"}]} → 8: a message 3, its role 1, the text 1, the reply 3.
     """
-    function_tokens = FUNCTION_TOKENS.get(encoding.name, FUNCTION_TOKENS_DEFAULT)
-    return REPLY_TOKENS + sum(
-        extra + (encoding.count(text) if text else 0) for extra, text in _parts(fields, function_tokens)
-    )
+    texts: list[str] = []
+    tokens = _read(fields, FUNCTION_TOKENS.get(encoding.name, FUNCTION_TOKENS_DEFAULT), texts)
+    return tokens + sum(map(encoding.count, texts))
 
 
-def _parts(fields: Mapping[str, Any], function_tokens: int) -> Iterator[_Part]:
+# Each of the following appends the texts it finds and returns the tokens that the format adds to them.
+
+
+def _read(fields: Mapping[str, Any], function_tokens: int, texts: list[str]) -> int:
+    tokens = REPLY_TOKENS
     for message in _dicts(fields.get("messages")):
-        yield MESSAGE_TOKENS, ""
-        yield from _message(message)
+        tokens += _read_message(message, texts)
     functions = [_dict(tool, "function", "custom") for tool in _dicts(fields.get("tools"))]
     functions += _dicts(fields.get("functions"))
     for function in functions:
-        yield from _function(function, function_tokens)
+        tokens += function_tokens + _read_function(function, _dict(function, "parameters"), texts)
     if functions:
-        yield TOOLS_TOKENS, ""
-    answer_schema = _dict(_dict(fields, "response_format"), "json_schema")
-    if answer_schema:
-        yield from _function({**answer_schema, "parameters": answer_schema.get("schema")}, function_tokens)
+        tokens += TOOLS_TOKENS
+    answer = _dict(_dict(fields, "response_format"), "json_schema")
+    if answer:
+        tokens += function_tokens + _read_function(answer, _dict(answer, "schema"), texts)
+    return tokens
 
 
-def _message(message: Mapping[str, Any]) -> Iterator[_Part]:
-    yield from _content(message.get("content"))
-    for key in _MESSAGE_TEXTS:
-        yield 0, _text(message.get(key))
-    if _text(message.get("name")):
-        yield NAME_TOKENS, ""
-    calls = [_dict(call, "function", "custom") for call in _dicts(message.get("tool_calls"))]
-    calls.append(_dict(message, "function_call"))
-    for call in calls:
-        for key in ("name", "arguments", "input"):
-            yield 0, _text(call.get(key))
-
-
-def _content(content: Any) -> Iterator[_Part]:
-    if isinstance(content, str):
-        yield 0, content
-        return
+def _read_message(message: Mapping[str, Any], texts: list[str]) -> int:
+    content = message.get("content")
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
-            yield 0, part
+            texts.append(part)
         elif isinstance(part, dict):
-            for key in _PART_TEXTS:
-                yield 0, _text(part.get(key))
+            texts.extend(_strings(part, _PART_TEXTS))
+    texts.extend(_strings(message, _MESSAGE_TEXTS))
+    for call in _dicts(message.get("tool_calls")):
+        texts.extend(_strings(_dict(call, "function", "custom"), _CALL_TEXTS))
+    texts.extend(_strings(_dict(message, "function_call"), _CALL_TEXTS))
+    return MESSAGE_TOKENS + (NAME_TOKENS if isinstance(message.get("name"), str) else 0)
 
 
-def _function(function: Mapping[str, Any], function_tokens: int) -> Iterator[_Part]:
-    yield function_tokens, f"{_text(function.get('name'))}:{_text(function.get('description'))}"
-    grammar = _dict(_dict(function, "format"), "grammar")
-    yield 0, _text(grammar.get("definition"))
+def _read_function(function: Mapping[str, Any], schema: dict[str, Any], texts: list[str]) -> int:
+    texts.append(f"{_text(function.get('name'))}:{_text(function.get('description'))}")
+    texts.extend(_strings(_dict(_dict(function, "format"), "grammar"), ("definition",)))
+    tokens = 0
     # A stack and not a recursion: how deep a schema goes is the client's choice.
-    schemas = [_dict(function, "parameters")]
+    schemas = [schema]
     while schemas:
         schema = schemas.pop()
         properties = _dict(schema, "properties")
         if properties:
-            yield PROPERTIES_TOKENS, ""
+            tokens += PROPERTIES_TOKENS
         for name, value in properties.items():
             inner = value if isinstance(value, dict) else {}
-            yield PROPERTY_TOKENS, f"{name}:{_type(inner)}:{_text(inner.get('description'))}"
+            texts.append(f"{name}:{_type(inner)}:{_text(inner.get('description'))}")
+            tokens += PROPERTY_TOKENS
             schemas.append(inner)
         options = schema.get("enum")
         if isinstance(options, list) and options:
-            yield ENUM_TOKENS, ""
-            for option in options:
-                yield ENUM_ITEM_TOKENS, _text(option)
-        for key in _SCHEMA_LISTS:
+            texts.extend(map(_text, options))
+            tokens += ENUM_TOKENS + ENUM_ITEM_TOKENS * len(options)
+        for key in _SCHEMAS:
             schemas.extend(_dicts(schema.get(key)))
         for key in _SCHEMA_MAPS:
             schemas.extend(_dicts(list(_dict(schema, key).values())))
-        schemas.extend(_dicts(schema.get("additionalProperties")))
+    return tokens
+
+
+def _strings(value: Mapping[str, Any], keys: tuple[str, ...]) -> list[str]:
+    """Those of these fields that are strings."""
+    return [found for key in keys if key in value and isinstance(found := value[key], str)]
 
 
 def _type(schema: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ Source: https://platform.openai.com/docs/api-reference/chat and the official SDK
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 
 from rillgate.dialects.json_fields import (
     json_object,
+    optional_array,
     optional_bool,
     optional_integer,
     optional_number,
@@ -37,6 +39,7 @@ from rillgate.wire.sse import encode_frame
 
 NAME = "chat_completions"
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+CONTENT_ROLES = frozenset({"system", "developer", "user", "tool"})  # what these say cannot be nothing
 OUTPUT_TOKENS_BOUND = 2**31 - 1
 CHOICES_MAX = 128
 STOPS_MAX = 16  # OpenAI takes 4, compatible servers more; past this it is a mistake
@@ -78,24 +81,48 @@ def _check_messages(messages: Any) -> None:
         where = f"messages[{position}]"
         if not isinstance(message, dict):
             raise wrong_type(where, "an object", message)
-        role = message.get("role")
-        if not isinstance(role, str):
-            raise wrong_type(f"{where}.role", "a string", role)
-        if role not in ROLES:
-            raise ClientError(
-                f"Invalid value for '{where}.role': {shown(role)}; use one of {', '.join(sorted(ROLES))}.",
-                param=f"{where}.role",
-                code="invalid_value",
-            )
-        content = message.get("content")
-        if content is not None and not isinstance(content, str | list):
-            raise wrong_type(f"{where}.content", "a string or an array of parts", content)
-        if content is None and role in ("system", "developer", "user", "tool"):
+        _check_role(where, message.get("role"))
+        _check_content(where, message["role"], message.get("content"))
+        for number, call in enumerate(optional_array(message, "tool_calls", f"{where}.")):
+            if not isinstance(call, dict):
+                raise wrong_type(f"{where}.tool_calls[{number}]", "an object", call)
+
+
+def _check_role(where: str, role: Any) -> None:
+    if not isinstance(role, str):
+        raise wrong_type(f"{where}.role", "a string", role)
+    if role not in ROLES:
+        raise ClientError(
+            f"Invalid value for '{where}.role': {shown(role)}; use one of {', '.join(sorted(ROLES))}.",
+            param=f"{where}.role",
+            code="invalid_value",
+        )
+
+
+def _check_content(where: str, role: str, content: Any) -> None:
+    """Text or parts, each of which names its type; which types there are is the provider's to say."""
+    if content is None:
+        if role in CONTENT_ROLES:
             raise ClientError(
                 f"Missing required field '{where}.content': a string or an array of parts.",
                 param=f"{where}.content",
                 code="missing_required_parameter",
             )
+        return
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list):
+        raise wrong_type(f"{where}.content", "a string or an array of parts", content)
+    for position, part in enumerate(content):
+        here = f"{where}.content[{position}]"
+        if not isinstance(part, dict):
+            raise wrong_type(here, "an object", part)
+        if not isinstance(part.get("type"), str):
+            raise ClientError(
+                f"Invalid value for '{here}': it needs a 'type', a string.", param=here, code="invalid_value"
+            )
+        if part["type"] == "text" and not isinstance(part.get("text"), str):
+            raise wrong_type(f"{here}.text", "a string", part.get("text"))
 
 
 def _check_sampling(fields: Mapping[str, Any]) -> None:
@@ -117,9 +144,9 @@ def _check_sampling(fields: Mapping[str, Any]) -> None:
             )
     elif stop is not None and not isinstance(stop, str):
         raise wrong_type("stop", "a string or an array of strings", stop)
-    tools = fields.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise wrong_type("tools", "an array", tools)
+    for position, tool in enumerate(optional_array(fields, "tools")):
+        if not isinstance(tool, dict):
+            raise wrong_type(f"tools[{position}]", "an object", tool)
 
 
 def _include_usage(fields: Mapping[str, Any], *, stream: bool) -> bool:
@@ -181,23 +208,25 @@ class ChatCompletionsEncoder:
     def forward(self, frame: Frame) -> bytes:
         """The frame byte for byte where it is nothing but `data:` lines, else its data alone."""
         if not self._learned:
-            self._learn(msgspec.json.decode(frame.data))
+            self._learn(_object(frame.data))
         return frame.raw if frame.plain else encode_frame(frame.data)
 
     def amend(self, frame: Frame, *, without_usage: bool, drop_choices: Collection[int], report: Report) -> bytes:
         """The frame with its usage or some choices taken out, or `rillgate` added; unknown fields survive."""
-        chunk = msgspec.json.decode(frame.data)
+        chunk = _object(frame.data)
         if not self._learned:
             self._learn(chunk)
-        choices = [c for c in chunk.get("choices") or () if c.get("index", 0) not in drop_choices]
+        choices = chunk.get("choices")
+        choices = choices if isinstance(choices, list) else []
+        kept = [choice for choice in choices if _index(choice) not in drop_choices]
         if without_usage:
             chunk.pop("usage", None)
-        if not choices and (drop_choices or without_usage):
+        if not kept and (choices or without_usage):
             return b""
-        chunk["choices"] = choices
+        chunk["choices"] = kept
         if report:
             chunk["rillgate"] = report
-        return self._frame(msgspec.json.encode(chunk))
+        return self._frame(_json(chunk))
 
     def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
         """Each delta as one chunk; `role` goes with a choice's first."""
@@ -250,12 +279,34 @@ class ChatCompletionsEncoder:
     def _frame(self, data: bytes) -> bytes:
         return b"data: " + data + b"\n\n"
 
-    def _learn(self, chunk: Any) -> None:
+    def _learn(self, chunk: Mapping[str, Any]) -> None:
         # Azure begins with a chunk that has neither choices nor an id: learn from the first real one.
         self._learned = bool(chunk.get("id") or chunk.get("choices"))
         for key in ("id", "created", "model", "system_fingerprint"):
             if chunk.get(key):
                 self._head[key] = chunk[key]
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """A JSON object, as loosely as clients read it: half a surrogate pair, NaN."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = json.loads(data.decode("utf-8", "replace"))
+    return value if isinstance(value, dict) else {}
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    """Compact JSON; escapes stand where UTF-8 has no bytes for half a surrogate pair."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _index(choice: Any) -> int:
+    index = choice.get("index") if isinstance(choice, dict) else None
+    return index if isinstance(index, int) else 0
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -285,12 +336,12 @@ class ChatCompletions:
         """A whole answer with our usage and report added; byte for byte when there is nothing to add."""
         if usage is None and not report:
             return body
-        answer = msgspec.json.decode(body)
+        answer = _object(body)
         if usage is not None:
             answer["usage"] = usage_object(usage)
         if report:
             answer["rillgate"] = report
-        return msgspec.json.encode(answer)
+        return _json(answer)
 
     def error_body(self, error: RillgateError) -> bytes:
         """OpenAI's error object."""

@@ -20,8 +20,10 @@ def json_object(body: bytes) -> dict[str, Any]:
     """
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ClientError(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
+    except RecursionError as error:
+        raise ClientError("The request body is nested too deeply.", code="invalid_json") from error
     if not isinstance(value, dict):
         raise ClientError(f"The request body must be a JSON object, not {json_type(value)}.", code="invalid_type")
     return value
@@ -44,6 +46,16 @@ def wrong_type(param: str, expected: str, value: Any) -> ClientError:
     return ClientError(
         f"Invalid type for '{param}': expected {expected}, got {json_type(value)}.", param=param, code="invalid_type"
     )
+
+
+def optional_array(fields: Mapping[str, Any], param: str, where: str = "") -> list[Any]:
+    """An array, or [] where the field is absent or null. `where` stands before the name in messages."""
+    value = fields.get(param)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise wrong_type(f"{where}{param}", "an array", value)
+    return value
 
 
 def optional_string(fields: Mapping[str, Any], param: str) -> str | None:
@@ -93,7 +105,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _within(param: str, value: float, low: float, high: float) -> float:
     if not low <= value <= high:
         raise ClientError(
-            f"Invalid value for '{param}': {value!r}; it must be between {low} and {high}.",
+            f"Invalid value for '{param}': {shown(value)}; it must be between {low} and {high}.",
             param=param,
             code="invalid_value",
         )

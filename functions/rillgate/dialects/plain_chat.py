@@ -12,7 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rillgate.dialects.chat_completions import OUTPUT_TOKENS_BOUND, ChatCompletions, ChatCompletionsEncoder
-from rillgate.dialects.json_fields import json_object, optional_integer, optional_number, optional_string
+from rillgate.dialects.json_fields import (
+    SHOWN_CHARS_MAX,
+    json_object,
+    optional_integer,
+    optional_number,
+    optional_string,
+    shown,
+)
 from rillgate.domain.delta import Delta
 from rillgate.domain.errors import ClientError, RillgateError
 from rillgate.domain.ports import Encoder, Frame, Report
@@ -36,9 +43,9 @@ def parse_body(body: bytes, cut_notice: str) -> ChatRequest:
     unknown = sorted(fields.keys() - {"prompt", "system_prompt", "max_tokens", "temperature", "model"})
     if unknown:
         raise ClientError(
-            f"Unknown field {unknown[0]!r}; this route takes prompt, system_prompt, max_tokens, temperature, model. "
-            "POST /v1/chat/completions takes everything else.",
-            param=unknown[0],
+            f"Unknown field {shown(unknown[0])}; this route takes prompt, system_prompt, max_tokens, temperature, "
+            "model. POST /v1/chat/completions takes everything else.",
+            param=unknown[0][:SHOWN_CHARS_MAX],
             code="unknown_parameter",
         )
     return _request(fields, "prompt", cut_notice, OUTPUT_TOKENS_DEFAULT_POST)
@@ -59,7 +66,7 @@ def parse_query(
                 fields[key] = number(query[key])
             except ValueError:
                 raise ClientError(
-                    f"Invalid value for '{key}': {query[key][:80]!r} is not a number.", param=key, code="invalid_value"
+                    f"Invalid value for '{key}': {shown(query[key])} is not a number.", param=key, code="invalid_value"
                 ) from None
     return _request(fields, "message", cut_notice, output_tokens_default)
 

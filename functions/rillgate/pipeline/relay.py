@@ -6,14 +6,17 @@ It awaits nothing, so the same code can run in a pump that awaits or straight in
 decides how the provider's side of a stream ended; the first end wins and nothing is written after it.
 
 Same dialect in and out: whole frames go on byte for byte; only a frame that must say something else (usage that
-nobody asked for, a choice that was cut, a mark of ours) is written anew, its unknown fields kept. Where the client
-asked for usage and none has come yet, the frame that finishes the last choice waits for the next frame: our mark
-that the usage is an estimate belongs into it.
+nobody asked for, a choice that was cut, a mark of ours, an error) is written anew, its unknown fields kept. Errors are
+always written by the dialect: what a provider says of our credentials is nobody's business, and servers that say
+errors in shapes of their own would leave an SDK without one. Where the client asked for usage and it has not come yet,
+the frame that finishes the last choice waits for the next frame: our mark that the usage is an estimate belongs into
+it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rillgate.budget.guard import Guard
 from rillgate.domain.delta import (
@@ -84,6 +87,8 @@ class Relay:
         self._cut: set[int] = set()
         self._held: tuple[Frame | None, Sequence[Delta]] | None = None
         self._provider_usage: Usage | None = None
+        self._usage_is_current = False  # the provider's usage covers all content that has come
+        self._usage_is_last = False  # the last frame that was written carries usage
         self.frames = 0
         self.content_frames = 0
         self.skipped_frames = 0
@@ -96,21 +101,19 @@ class Relay:
         When `end` is set afterwards, nothing more may be fed.
         """
         try:
-            return self._take_all(self._reader.feed(chunk))
+            frames = self._reader.feed(chunk)
         except UpstreamError as error:
             return self._fail(error)
+        return self._take_all(frames)
 
     def feed_eof(self) -> bytes:
         """The provider's body is over: a truncation without its terminal event, unless every choice is complete."""
         try:
-            out = self._take_all(self._reader.feed_eof())
+            frames = self._reader.feed_eof()
         except UpstreamError as error:
             return self._fail(error)
-        if self.end is not None:
-            return out
-        if self._complete():
-            return out + self._finish(End.FINISHED)
-        return out + self.truncated()
+        out = self._take_all(frames, broken_is_truncated=True)
+        return out if self.end is not None else out + self.truncated()
 
     def feed_answer(self, deltas: Sequence[Delta]) -> bytes:
         """A whole answer where a stream was asked for: written as a stream of our own making."""
@@ -118,9 +121,12 @@ class Relay:
         for delta in deltas:
             self.frames += 1
             out += self._take_any(None, (delta,))
-            if self.end is not None:
+            if self.end is not None:  # cut; what the provider says of all that it wrote is true all the same
+                self._note_usage(deltas)
                 return out
-        return out + self._finish(End.FINISHED)
+        for choice in sorted(self._seen - self._finished - self._cut):  # it is whole, whether or not it says so
+            out += self._take_any(None, (FinishDelta(choice, "stop"),))
+        return out if self.end is not None else out + self._upstream_said_end()
 
     def truncated(self) -> bytes:
         """The connection broke. An answer whose choices are all complete is whole all the same."""
@@ -138,20 +144,31 @@ class Relay:
         return self._release_held(NO_REPORT) + self._encoder.error(error)
 
     def usage(self) -> Usage:
-        """The provider's token counts; where it gave none, ours, marked as an estimate."""
-        if self._provider_usage is not None:
-            return self._provider_usage
-        return Usage(input_tokens=self._prompt_tokens, output_tokens=self._guard.tokens(), estimated=True)
+        """The provider's token counts; where it gave none for all of the answer, ours, marked as an estimate."""
+        theirs = self._provider_usage
+        if theirs is not None and self._usage_is_current:
+            return theirs
+        ours = Usage(input_tokens=self._prompt_tokens, output_tokens=self._guard.tokens(), estimated=True)
+        if theirs is None:
+            return ours
+        return replace(
+            theirs,
+            input_tokens=ours.input_tokens if theirs.input_tokens is None else theirs.input_tokens,
+            output_tokens=max(ours.output_tokens or 0, theirs.output_tokens or 0),
+            estimated=True,
+        )
 
     def _fail(self, error: UpstreamError) -> bytes:
         return self.fail(End.UPSTREAM_ERROR, error)
 
-    def _take_all(self, frames: Sequence[Frame]) -> bytes:
-        if len(frames) == 1:
-            return self._take(frames[0])
+    def _take_all(self, frames: Sequence[Frame], *, broken_is_truncated: bool = False) -> bytes:
+        """Frames in order, up to the one that ends the stream. The last one of a body that is over may be cut short."""
         parts = []
         for frame in frames:
-            parts.append(self._take(frame))
+            try:
+                parts.append(self._take(frame))
+            except UpstreamError as error:
+                parts.append(self.truncated() if broken_is_truncated else self._fail(error))
             if self.end is not None:
                 break
         return b"".join(parts)
@@ -169,110 +186,113 @@ class Relay:
     def _take_text(self, frame: Frame, delta: TextDelta) -> bytes:
         self._content()
         self._seen.add(delta.choice)
+        self._usage_is_last = False
         if self._guard.passes(delta.choice, delta.text):
-            return self._cut_choice(delta.choice)
+            return self._cut_choice(delta.choice) + self._end_if_cut()
         return self._encoder.forward(frame) if self._same_dialect else self._encoder.encode((delta,), NO_REPORT)
 
     def _take_any(self, frame: Frame | None, deltas: Sequence[Delta]) -> bytes:
         """A frame that says more than text, or nothing; any frame once a choice was cut; deltas without a frame."""
-        before = b""
+        last = deltas[-1] if deltas else None
+        if isinstance(last, ErrorDelta | EndDelta):
+            before = self._take_any(None, deltas[:-1]) if len(deltas) > 1 else b""
+            if self.end is not None:
+                return before
+            return before + (self._fail(last.error) if isinstance(last, ErrorDelta) else self._upstream_said_end())
+        cut = b""
         content = False
-        usage_here = False
         for delta in deltas:
             match delta:
                 case TextDelta(choice) | ReasoningDelta(choice) | RefusalDelta(choice) | ToolDelta(choice):
-                    content = True
                     self._seen.add(choice)
-                    if choice not in self._cut and self._guard.passes(choice, counted(delta)):
-                        before += self._cut_choice(choice)
-                        if self.end is not None:
-                            return before
+                    if choice not in self._cut:
+                        content = True
+                        if self._guard.passes(choice, counted(delta)):
+                            cut += self._cut_choice(choice)
                 case FinishDelta(choice):
                     self._seen.add(choice)
                     if choice not in self._cut:
                         self._finished.add(choice)
-                case UsageDelta(usage):
-                    usage_here = True
-                    self._provider_usage = usage
-                case ErrorDelta(error):
-                    return before + self._upstream_said_error(frame, error)
-                case EndDelta():
-                    return before + self._upstream_said_end()
         if content:
             self._content()
-        out = before + self._write(frame, deltas, usage_here=usage_here)
-        if self._cut and self._complete():  # the last choice is over; whatever a provider goes on to send is not wanted
-            out += self._finish(End.BUDGET)
-        return out
+        usage_here = self._note_usage(deltas)
+        return cut + self._write(frame, deltas, usage_here=usage_here) + self._end_if_cut()
+
+    def _note_usage(self, deltas: Sequence[Delta]) -> bool:
+        """Remember what the provider says of all content so far; False when it says nothing here."""
+        said = [delta.usage for delta in deltas if isinstance(delta, UsageDelta)]
+        if said:
+            self._provider_usage = said[-1]
+            self._usage_is_current = said[-1].input_tokens is not None and said[-1].output_tokens is not None
+        return bool(said)
 
     def _write(self, frame: Frame | None, deltas: Sequence[Delta], *, usage_here: bool) -> bytes:
-        """The frame for the client, held back if it finishes the stream and its usage is still to come."""
+        """The frame for the client, held back if it may be the last one and usage is still to come."""
         released = self._release_held(NO_REPORT)
-        if self._include_usage and self._provider_usage is None and self._finished and self._complete():
+        self._usage_is_last = False
+        if self._include_usage and not self._usage_is_current and self._nothing_is_running():
             self._held = (frame, deltas)
             return released
         if not self._same_dialect or frame is None:
-            kept = [delta for delta in deltas if getattr(delta, "choice", None) not in self._cut]
-            written = self._encoder.encode(kept, NO_REPORT)
-            if self._include_usage and usage_here and self._complete():
-                written += self._encoder.usage(self.usage())
-            return released + written
+            return released + self._encoder.encode(self._kept(deltas), NO_REPORT)
         drop_usage = usage_here and not self._include_usage
         if drop_usage or self._cut:
-            return released + self._encoder.amend(
-                frame, without_usage=drop_usage, drop_choices=self._cut, report=NO_REPORT
-            )
-        return released + self._encoder.forward(frame)
+            written = self._encoder.amend(frame, without_usage=drop_usage, drop_choices=self._cut, report=NO_REPORT)
+        else:
+            written = self._encoder.forward(frame)
+        self._usage_is_last = usage_here and bool(written)
+        return released + written
+
+    def _kept(self, deltas: Sequence[Delta]) -> list[Delta]:
+        """What is not of a choice that was cut."""
+        return [delta for delta in deltas if getattr(delta, "choice", None) not in self._cut]
 
     def _release_held(self, report: Report) -> bytes:
         if self._held is None:
             return b""
         (frame, deltas), self._held = self._held, None
         if not self._same_dialect or frame is None:
-            return self._encoder.encode(deltas, report)
+            return self._encoder.encode(self._kept(deltas), report)
         if report or self._cut:
             return self._encoder.amend(frame, without_usage=False, drop_choices=self._cut, report=report)
         return self._encoder.forward(frame)
 
-    def _upstream_said_error(self, frame: Frame | None, error: UpstreamError) -> bytes:
-        """In the client's own dialect the provider's words go through unchanged."""
-        self.end = End.UPSTREAM_ERROR
-        self.error = error
-        released = self._release_held(NO_REPORT)
-        if self._same_dialect and frame is not None and frame.plain:
-            return released + self._encoder.forward(frame)
-        return released + self._encoder.error(error)
-
     def _upstream_said_end(self) -> bytes:
-        if not self.frames > 1:
+        if not self._seen:
             return self._fail(UpstreamError(f"Provider {self._provider!r} ended its stream without any answer."))
         return self._finish(End.BUDGET if self._cut else End.FINISHED)
 
     def _cut_choice(self, choice: int) -> bytes:
-        """End one choice at its limit; end the stream when no other choice is still running."""
+        """End one choice at its limit."""
         self._cut.add(choice)
         report = {"stop": "budget", "scope": "request", "estimated": True}
-        out = self._release_held(NO_REPORT) + self._encoder.cut(choice, self._cut_notice, report)
-        if self._complete():
-            out += self._finish(End.BUDGET)
-        return out
+        return self._release_held(NO_REPORT) + self._encoder.cut(choice, self._cut_notice, report)
+
+    def _end_if_cut(self) -> bytes:
+        """End the stream once the last choice is over; whatever a provider goes on to send is not wanted."""
+        return self._finish(End.BUDGET) if self._cut and self._complete() else b""
 
     def _finish(self, end: End) -> bytes:
         """The proper end: what was held, usage if it was asked for, the terminal event."""
         self.end = end
-        ours = self._include_usage and self._provider_usage is None
-        out = self._release_held({"estimated": True} if ours else NO_REPORT)
-        if ours:
+        estimated = self._include_usage and not self._usage_is_current
+        out = self._release_held({"estimated": True} if estimated else NO_REPORT)
+        if self._include_usage and not self._usage_is_last:
             out += self._encoder.usage(self.usage())
         return out + self._encoder.end()
 
     def _complete(self) -> bool:
         """Whether every choice that was asked for, or has begun, is finished or cut."""
+        return len(self._finished | self._cut) >= self._choices and self._nothing_is_running()
+
+    def _nothing_is_running(self) -> bool:
+        """Whether every choice that has begun is finished or cut; one that has not begun may still come."""
         over = self._finished | self._cut
-        return len(over) >= self._choices and self._seen <= over
+        return bool(over) and self._seen <= over
 
     def _content(self) -> None:
         self.content_frames += 1
+        self._usage_is_current = False
         self._on_content()
 
 

@@ -92,18 +92,18 @@ class OpenAIProvider:
         try:
             answer = _read(body)
         except (ValueError, RecursionError) as error:
-            raise UpstreamError(f"Provider {self._name!r} sent an answer that is not JSON.") from error
+            message = f"Provider {self._name!r} sent an answer of {len(body)} bytes that is not JSON."
+            raise UpstreamError(message) from error
         if answer is None or not answer.choices:
             said = _loads(body)
-            if answer is None or answer.error is not None or _is_flat_error(said):
+            if _is_flat_error(said):
                 raise error_from_object(self._name, said)
             raise UpstreamError(f"Provider {self._name!r} sent an answer without choices.")
         if answer.error:
             raise error_from_object(self._name, answer.error)
         deltas = _deltas(self._name, answer, whole=True)
-        for delta in deltas:
-            if isinstance(delta, ErrorDelta):
-                raise delta.error
+        if deltas and isinstance(deltas[-1], ErrorDelta):
+            raise deltas[-1].error
         return deltas
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -176,7 +176,7 @@ class OpenAIStreamDecoder:
 
 
 def _deltas(name: str, chunk: _Chunk, *, whole: bool) -> list[Delta]:
-    """What a chunk, or a whole answer, says."""
+    """What a chunk, or a whole answer, says; an error comes last."""
     deltas: list[Delta] = []
     for choice in chunk.choices or ():
         message = choice.message if whole else choice.delta
@@ -187,9 +187,8 @@ def _deltas(name: str, chunk: _Chunk, *, whole: bool) -> list[Delta]:
             continue
         if reason in FINISH_FAILURES:
             failure = UpstreamError(f"Provider {name!r} gave its answer up (finish reason {reason!r}).")
-            deltas.append(ErrorDelta(failure))
-        else:
-            deltas.append(FinishDelta(choice.index, FINISH_REASONS.get(reason, reason)))
+            return [*deltas, ErrorDelta(failure)]
+        deltas.append(FinishDelta(choice.index, FINISH_REASONS.get(reason, reason)))
     if chunk.usage:
         usage = usage_from_object(chunk.usage)
         if usage.input_tokens is not None or usage.output_tokens is not None:

@@ -7,7 +7,7 @@ to have a shape. Source: https://platform.openai.com/docs/guides/error-codes and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from rillgate.domain.errors import UpstreamError, UpstreamTimeout
 MESSAGE_CHARS_MAX = 2000
 RETRY_AFTER_S_MAX = 60.0  # official SDKs ignore or refuse longer waits
 QUOTA_CODES = frozenset({"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"})
+CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 CONTEXT_TEXTS = (
     "maximum context length",
     "context limit",
@@ -25,6 +26,13 @@ CONTEXT_TEXTS = (
     "prompt is too long",
     "input is too long",
 )
+AUTH_CODES = frozenset({"invalid_api_key", "authentication_error"})
+AUTH_TEXTS = (
+    "api key not valid",
+    "incorrect api key",
+    "invalid api key",
+    "api_key_invalid",
+)  # said with status 400 too
 # error.type or error.code inside a stream → the status that the same error has as a response
 STATUS_OF_WORD = {
     "invalid_request_error": 400,
@@ -36,6 +44,7 @@ STATUS_OF_WORD = {
     "not_found_error": 404,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
+    "slow_down": 429,
     "insufficient_quota": 429,
     "requests": 429,
     "tokens": 429,
@@ -51,32 +60,36 @@ def error_from_response(name: str, status: int, headers: Mapping[str, str], body
     """A response with an error status. Header names in lower case; `body` may be cut."""
     try:
         content = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        content = None
-    detail = content.get("error", content) if isinstance(content, dict) else content
-    return _classify(name, status, detail, _retry_after(headers))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = None  # HTML, or a body that was cut
+    return _classify(name, status, f"Provider {name!r}: ", _detail(content), _retry_after(headers))
 
 
-def error_from_object(name: str, detail: Any) -> UpstreamError:
-    """An error inside a stream, or in a body with status 200: its status is in `code`, or follows from its words."""
-    return _classify(name, _status_of(detail), detail, None)
+def error_from_object(name: str, content: Any) -> UpstreamError:
+    """An error inside a stream, or in a body with status 200: its status is in `code`, or follows from its words.
+
+    Its message stays what the provider said.
+    """
+    detail = _detail(content)
+    return _classify(name, _status_of(detail), "", detail, None)
 
 
-def _classify(name: str, status: int, detail: Any, retry_after_s: float | None) -> UpstreamError:
+def _classify(name: str, status: int, prefix: str, detail: Any, retry_after_s: float | None) -> UpstreamError:
     """The table: status and words of the provider → what our client is told."""
     said, kind, code, param = _words(detail)
-    text = f"Provider {name!r}: {said}" if said else f"Provider {name!r} answered with status {status}."
-    if any(sign in said.lower() for sign in CONTEXT_TEXTS) or code == "context_length_exceeded":
+    text = f"{prefix}{said}" if said else f"Provider {name!r} answered with status {status}."
+    if status in (401, 403) or not AUTH_CODES.isdisjoint((kind, code)) or _has(said, AUTH_TEXTS):
+        # Nothing of what it said: it may repeat the key.
         return UpstreamError(
-            text, retryable=False, status=400, kind="invalid_request_error", code="context_length_exceeded", param=param
-        )
-    if status in (401, 403):
-        return UpstreamError(
-            f"Provider {name!r} refused the gateway's credentials (status {status}); check its api_key.",
+            f"Provider {name!r} refused the gateway's credentials; check its api_key.",
             retryable=False,
             kind="upstream_error",
             code="upstream_auth",
             should_retry=False,
+        )
+    if not CONTEXT_CODES.isdisjoint((kind, code)) or _has(said, CONTEXT_TEXTS):
+        return UpstreamError(
+            text, retryable=False, status=400, kind="invalid_request_error", code="context_length_exceeded", param=param
         )
     if status == 402 or code in QUOTA_CODES or kind in QUOTA_CODES:
         return UpstreamError(
@@ -101,9 +114,30 @@ def _classify(name: str, status: int, detail: Any, retry_after_s: float | None) 
         )
     if status in (400, 409, 413, 422):
         return UpstreamError(
-            text, retryable=False, status=status, kind=kind or "invalid_request_error", code=code, param=param
+            text,
+            retryable=status == 409,  # a conflict passes
+            status=status,
+            kind="invalid_request_error",
+            code=code or ("request_too_large" if status == 413 else None),
+            param=param,
         )
     return UpstreamError(text)
+
+
+def _has(said: str, signs: Collection[str]) -> bool:
+    lowered = said.lower()
+    return any(sign in lowered for sign in signs)
+
+
+def _detail(content: Any) -> Any:
+    """What is said about the error: the value of `error`, or a flat body itself, alone or in a list of one (Gemini)."""
+    if isinstance(content, list) and content:
+        content = content[0]
+    if isinstance(content, dict):
+        inner = content.get("error")
+        if inner and isinstance(inner, dict | str):
+            return inner
+    return content
 
 
 def _words(detail: Any) -> tuple[str, str | None, str | None, str | None]:
@@ -112,13 +146,14 @@ def _words(detail: Any) -> tuple[str, str | None, str | None, str | None]:
         return detail[:MESSAGE_CHARS_MAX], None, None, None
     if not isinstance(detail, dict):
         return "", None, None, None
-    message = detail.get("message") or detail.get("detail") or detail.get("error") or ""
-    if not isinstance(message, str):
+    message = detail.get("message") or detail.get("detail") or detail.get("error")
+    if isinstance(message, dict | list):
         message = msgspec.json.encode(message).decode()
+    code = _string(detail.get("code"))
     return (
-        message[:MESSAGE_CHARS_MAX],
+        (_string(message) or "")[:MESSAGE_CHARS_MAX],
         _string(detail.get("type")),
-        _string(detail.get("code")),
+        None if code is None or code.isdigit() else code,  # a status as text is no code
         _string(detail.get("param")),
     )
 
@@ -132,6 +167,8 @@ def _status_of(detail: Any) -> int:
         return 502
     for key in ("code", "status", "status_code"):
         value = detail.get(key)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+            value = int(value)
         if isinstance(value, int) and 400 <= value <= 599:
             return value
     for key in ("code", "type"):

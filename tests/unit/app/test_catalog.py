@@ -203,8 +203,9 @@ async def test_catalog_silent_provider_is_given_up_after_two_seconds() -> None:
     assert codes == ["model_not_found"]
     assert subject.failures == [("hub", "TimeoutError")]
     assert subject.told == [("lab", ["a"], None), ("hub", None, "no answer within 2 s")]
-    assert subject.cancelled == ["hub"]
     assert await subject.resolve("a") == "lab/a"
+    await subject.catalog.close()
+    assert subject.cancelled == ["hub"]
 
 
 async def test_catalog_call_that_ignores_its_cancellation_holds_nobody_up() -> None:

@@ -54,6 +54,17 @@ def test_listen_host_takes_its_family(opened: Open, host: str) -> None:
     assert sock.getsockname()[0] == ("127.0.0.1" if host == "localhost" else host)
 
 
+def test_listen_localhost_prefers_ipv4(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """localhost is 127.0.0.1, which all help texts say, also where the system names ::1 first."""
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(found))
+    sock, _ = opened("localhost", 0)
+    assert sock.getsockname()[0] == "127.0.0.1"
+
+
 def test_listen_before_server_runs_takes_connections(opened: Open) -> None:
     """A client that comes before anything accepts is not refused."""
     sock, _ = opened("127.0.0.1", 0)

@@ -129,6 +129,46 @@ def test_count_of_a_sample_in_any_chunks_is_the_count_of_the_whole(
     assert live.tokens() == encoding.count(text)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("foo'", "s bar"),
+        ("foo'l", "l bar"),
+        ("foo'L", "a bar"),
+        ("foo'", "'s"),
+        ("foo", "'s"),
+        ("中DEF", "g bar"),
+        ("A中D", "中g"),
+        ("中DEF'", "s"),
+        ("FOO", "bar"),
+        ("   ", "x"),
+        ("  ", "  x"),
+        ("\n  ", "\n  x"),
+        (" \n \n ", "\t\r\n"),
+        ("x\n\n   y z", " w"),
+        ("x\n\n   y. z", " w"),
+        ("x \n  \n   ", "y"),
+        ("x\r", "\n"),
+        ("12", "345"),
+        ("!\n", "/\n//"),
+        (" .", "a"),
+        (" ", "."),
+        ("e", "\u0301's"),
+    ],
+)
+@pytest.mark.parametrize("rest", ["", " and so on", "\n\n  ", "'s"])
+def test_count_cut_inside_what_the_pretokenizer_looks_ahead_for_is_exact(
+    encoding: Encoding, before: str, after: str, rest: str
+) -> None:
+    """Counted just where the last pieces are not what they will be: they were not settled yet."""
+    for filler in ("", "a b c d " * 20, "1 2 3 4 " * 20 + "\n", "中。" * 50, "x" * (ENDLESS_CHARS - 20)):
+        live = LiveCount(encoding)
+        for chunk in (filler + before, after, rest):
+            live.add(chunk)
+            live.tokens()
+        assert live.tokens() == encoding.count(filler + before + after + rest), filler
+
+
 @given(texts, sizes)
 def test_count_of_any_text_in_any_chunks_is_exact_at_every_chunk(
     encoding: Encoding, text: str, sizes: list[int]
