@@ -46,7 +46,7 @@ class Child:
 
     def __init__(self, command: list[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
         self.started_at = time.monotonic()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
         self._name = Path(command[0]).name
         self._process = subprocess.Popen(
             command,
@@ -74,14 +74,15 @@ class Child:
         """The next line of its output and when it came, in `time.monotonic()`.
 
         Raises:
-            BenchmarkError: none came, with the end of its standard error.
+            TimeoutError: none came in time.
+            BenchmarkError: none will come, with the end of its standard error.
         """
         try:
             found = self._lines.get(timeout=timeout_s)
         except queue.Empty:
-            found = None
+            raise TimeoutError(f"{self._name} said nothing for {timeout_s:g} s") from None
         if found is None:
-            raise self.failure("said nothing more")
+            raise self.failure("ended")
         return found
 
     def failure(self, what: str) -> BenchmarkError:
@@ -129,6 +130,14 @@ class Provider:
             message: dict[str, Any] = json.loads(self.child.line(timeout_s)[1])
             if message["event"] == event and fields.items() <= message.items():
                 return message
+
+    def says(self, event: str, within_s: float) -> bool:
+        """Whether such a message comes within a time."""
+        try:
+            self.wait(event, within_s)
+        except TimeoutError:
+            return False
+        return True
 
 
 @contextmanager

@@ -18,16 +18,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from rillgate.app.listen import raise_open_files
 from tests.fakes import http
-from tests.fakes.exchange import Exchange
+from tests.fakes.exchange import Exchange, Script
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import chat
 
@@ -105,16 +106,29 @@ def _framed(exchange: Exchange) -> Iterator[bytes]:
 
 async def _watch_floods(fake: FakeProvider) -> None:
     """Say once, after each move, that nothing moves any more."""
-    last, since, told = 0, 0.0, True
+    last, since, told = (0, -1), 0.0, True
     while True:
         await asyncio.sleep(LOOK_S)
         floods = [each for each in fake.chats if each.outcome == "running" and each.model == "flood"]
-        total, now = sum(each.bytes_sent for each in floods), time.monotonic()
-        if total != last:
-            last, since, told = total, now, False
-        elif not told and floods and now - since > STILL_S:
+        if not floods:
+            continue
+        moved, now = (sum(each.bytes_sent for each in floods), floods[-1].number), time.monotonic()
+        if moved != last:
+            last, since, told = moved, now, False
+        elif not told and now - since > STILL_S:
             told = True
-            say("still", number=floods[-1].number, at=now, streams=len(floods), bytes=total)
+            say("still", number=floods[-1].number, at=now, streams=len(floods), bytes=moved[0])
+
+
+def _at_once(script: Callable[[Exchange], Awaitable[None]]) -> Script:
+    """The script on a connection without Nagle's algorithm, as a model's server has it."""
+
+    async def play(exchange: Exchange) -> None:
+        sock = exchange.connection.transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await script(exchange)
+
+    return play
 
 
 def _script(text: str) -> tuple[int, float]:
@@ -131,13 +145,11 @@ async def _main(port: int, script: str) -> None:
         await _counted(exchange, chunks, pause_s)
 
     async with FakeProvider(port=port) as fake:
-        fake.script = others
-        fake.by_model = {
-            "silent": _silent,
-            "paced": _paced,
-            "flood": _flood,
-            "instant": chat(["Hello", " world"], per_write=2),
-        }
+        fake.script = _at_once(others)
+        instant = chat(["Hello", " world"], per_write=2)
+        scripts: dict[str, Callable[[Exchange], Awaitable[None]]]
+        scripts = {"silent": _silent, "paced": _paced, "flood": _flood, "instant": instant}
+        fake.by_model = {model: _at_once(script) for model, script in scripts.items()}
         _start(_watch_floods(fake))
         say("listening", port=fake.port)
         await asyncio.get_running_loop().create_future()

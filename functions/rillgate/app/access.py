@@ -11,14 +11,15 @@ Source: https://www.w3.org/TR/fetch-metadata/, read 2026-11.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from rillgate.app.context import App, Receive, Scope, Send, header
 from rillgate.domain.errors import ClientError
 
 OWN_SITES = frozenset({"same-origin", "none"})
+HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z.-]+))(?::[0-9]*)?")  # as browsers write it
 
 
 class AccessGuard:
@@ -46,17 +47,18 @@ class AccessGuard:
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        host = header(scope, b"host") or ""
+        host = (header(scope, b"host") or "").lower()
         if not self._allow_unauthenticated:
             if not is_loopback_name(host):
                 raise _refused(f"the Host {host!r} is not this machine")
             if is_forwarded(scope):
                 raise _refused("the request was forwarded by a proxy")
         origin = header(scope, b"origin")
-        if origin is not None and ("*" in self._origins or origin in self._origins):
-            return
-        if origin is not None and urlsplit(origin).netloc != host:
-            raise _refused(f"the Origin {origin!r} is foreign; list it in server.cors_origins if it is yours")
+        if origin is not None:
+            if "*" in self._origins or origin in self._origins:
+                return
+            if not host or origin.lower() not in (f"http://{host}", f"https://{host}"):
+                raise _refused(f"the Origin {origin!r} is foreign; list it in server.cors_origins if it is yours")
         site = header(scope, b"sec-fetch-site")
         if site is not None and site not in OWN_SITES:
             raise _refused(f"a page of another site sent it (Sec-Fetch-Site: {site})")
@@ -69,19 +71,21 @@ def is_forwarded(scope: Scope) -> bool:
 
 def is_loopback_name(host: str) -> bool:
     """Whether a `Host` header names this machine; its port does not matter."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
+    match = HOST.fullmatch(host)
+    if match is None:
         return False
-    return name == "localhost" or is_loopback_address(name)
+    if match["address"]:
+        return is_loopback_address(match["address"])
+    return match["name"].lower() == "localhost" or is_loopback_address(match["name"])
 
 
 def is_loopback_address(address: str) -> bool:
-    """Whether an address is in 127.0.0.0/8 or ::1."""
+    """Whether an address is in 127.0.0.0/8 or ::1. A socket for both versions writes the former as ::ffff:127.0.0.1."""
     try:
-        return ip_address(address).is_loopback
+        parsed = ip_address(address)
     except ValueError:
         return False
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 def _refused(why: str) -> ClientError:

@@ -20,6 +20,7 @@ import importlib.util
 import os
 import sys
 import threading
+import zlib
 from binascii import a2b_base64
 from collections.abc import Callable
 from pathlib import Path
@@ -134,11 +135,10 @@ def _construct(name: str, load: Callable[[str, str], dict[bytes, int]]) -> dict[
 
 def _rank_file(name: str, file_name: str, sha256: str) -> bytes:
     folder = os.environ.get(FOLDER_VARIABLE)
-    if folder:
-        path = Path(folder, file_name)
-        if path.exists():
-            return _checked(path.read_bytes(), sha256, path)
-    return _packaged(name, sha256)
+    path = Path(folder, file_name) if folder else None
+    if path is None or not path.exists():
+        return _packaged(name, sha256)
+    return _checked(path, path.read_bytes, sha256)
 
 
 def _packaged(name: str, sha256: str) -> bytes:
@@ -150,14 +150,15 @@ def _packaged(name: str, sha256: str) -> bytes:
             "folder that `python -m rillgate.app.encodings FOLDER` has filled."
         )
     path = Path(package.origin).parent / "data" / f"{name}.tiktoken.gz"
+    return _checked(path, lambda: gzip.decompress(path.read_bytes()), sha256)
+
+
+def _checked(path: Path, read: Callable[[], bytes], sha256: str) -> bytes:
+    """What `read` gives, if it is what it should be; `path` is for the message."""
     try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, ValueError) as error:
+        content = read()
+    except (OSError, EOFError, zlib.error) as error:
         raise EncodingUnavailable(f"The rank file {str(path)!r} cannot be read: {error}.") from error
-    return _checked(content, sha256, path)
-
-
-def _checked(content: bytes, sha256: str, path: Path) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise EncodingUnavailable(

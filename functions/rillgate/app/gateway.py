@@ -97,9 +97,9 @@ class Gateway:
         self.encoders.start()
         if self.embedded is not None:
             await self.embedded.start()
-        self.catalog.start()
         for callback in self.on_started:
             callback()
+        self.catalog.start()
         try:
             yield
         finally:

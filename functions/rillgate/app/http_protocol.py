@@ -22,11 +22,10 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
 import msgspec
-from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -35,6 +34,9 @@ from rillgate.dialects.chat_completions import error_object
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import TimerHandle
 from rillgate.telemetry.ids import new_request_id
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 STALLED_EXTENSION = "rillgate.stalled"
 """`scope["extensions"]["rillgate.stalled"]["release"]()`: this response's client reads nothing; do not wait for it.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rillgate.app.catalog import Catalog
 from rillgate.app.settings_types import Settings
 
 MODELS_SHOWN = 5
@@ -27,14 +25,9 @@ class Banner:
         self._where = _url(address)
         self._notices = notices
         self._say = say
-        self._listing: asyncio.Task[None] | None = None
 
-    def show(self, catalog: Catalog) -> None:
-        """The gateway accepts requests: say so now, and the providers' models as soon as they are known."""
-        self._say("\n".join(self._listening()))
-        self._listing = asyncio.get_running_loop().create_task(self._list(catalog))
-
-    def _listening(self) -> list[str]:
+    def listening(self) -> None:
+        """The gateway accepts requests."""
         lines = [f"Rillgate listens on {self._where}", *self._notices]
         if self._settings.allow_unauthenticated:
             lines.append("Keys are OFF (--allow-unauthenticated): whoever reaches this address spends your tokens.")
@@ -47,20 +40,16 @@ class Banner:
                 f"  curl -N {self._where}/chat/stream -H 'Content-Type: application/json' "
                 """-d '{"prompt": "Why is the sky blue?"}'""",
             ]
-        return lines
+        self._say("\n".join(lines))
 
-    async def _list(self, catalog: Catalog) -> None:
-        for name, provider in self._settings.providers.items():
-            models = await catalog.models_of(name)
-            head = f"Provider {name} ({provider.kind}): "
-            if models is None:
-                self._say(f"{head}it does not list its models; any name is passed on to it.")
-            else:
-                shown = ", ".join(models[:MODELS_SHOWN]) + (", …" if len(models) > MODELS_SHOWN else "")
-                self._say(f"{head}{len(models)} model{'' if len(models) == 1 else 's'}: {shown}")
-        default = catalog.names.default
-        if default is not None:
-            self._say(f"A request that names no model gets {default.provider}/{default.model}.")
+    def listed(self, provider: str, models: Sequence[str] | None, problem: str | None) -> None:
+        """A provider's models are known, or cannot be had."""
+        head = f"Provider {provider} ({self._settings.providers[provider].kind}): "
+        if models is None:
+            self._say(f"{head}its models cannot be listed now ({problem}); {provider}/MODEL is passed on to it.")
+            return
+        shown = ", ".join(models[:MODELS_SHOWN]) + (", …" if len(models) > MODELS_SHOWN else "")
+        self._say(f"{head}{len(models)} model{'' if len(models) == 1 else 's'}: {shown}")
 
 
 def _url(address: Any) -> str:

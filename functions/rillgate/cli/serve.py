@@ -49,7 +49,8 @@ def serve(
     configure_logs()
     gateway = Gateway(settings)
     banner = Banner(settings, sock.getsockname(), [*settings.notices, *notices], say)
-    gateway.on_started.append(lambda: banner.show(gateway.catalog))
+    gateway.on_started.append(banner.listening)
+    gateway.catalog.on_listed.append(banner.listed)
     if gateway.embedded is not None:
         gateway.embedded.on_change.append(_model_changed)
     return run(

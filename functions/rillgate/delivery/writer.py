@@ -24,7 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BUFFER_BYTES_HIGH = 32 * 1024  # at 64 KiB a thousand silent clients cost more than 100 MB
 BUFFER_BYTES_LOW = 8 * 1024
-MERGE_BYTES_MAX = 32 * 1024  # one send; a single larger frame goes alone
+MERGE_BYTES_MAX = 8 * 1024  # one send, which the transport holds whole; a single larger frame goes alone
 
 
 @dataclass(slots=True)

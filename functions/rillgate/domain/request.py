@@ -48,7 +48,7 @@ class Endpoint:
     """Where a provider answers: `base_url` without a trailing slash, and the headers that every call carries."""
 
     base_url: str
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # the key is among them
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,8 @@ class Relay:
         """The frame for the client, held back if it may be the last one and usage is still to come."""
         released = self._release_held(NO_REPORT)
         self._usage_is_last = False
-        if self._include_usage and not self._usage_is_current and self._nothing_is_running():
+        awaits_usage = self._include_usage and not self._usage_is_current
+        if awaits_usage and self._nothing_is_running() and any(isinstance(delta, FinishDelta) for delta in deltas):
             self._held = (frame, deltas)
             return released
         if not self._same_dialect or frame is None:

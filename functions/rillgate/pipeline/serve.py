@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from rillgate.budget.count import encoding_for_model
@@ -25,6 +25,7 @@ from rillgate.pipeline.run import Receive, Run
 from rillgate.pipeline.settle import Timing, settle
 from rillgate.pipeline.stream_run import StreamRun
 
+MESSAGES_INLINE_MAX = 1000
 PROMPT_BYTES_INLINE_MAX = 20_000  # a longer prompt is counted in a thread, so that no other stream waits for it
 STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -68,12 +69,16 @@ async def serve(call: Call, services: Services, scope: MutableMapping[str, Any],
 async def _estimate(call: Call, encoding: Encoding | None) -> int:
     """Prompt tokens, as well as they can be known before the provider says them."""
     fields = call.request.fields
-    size = prompt_bytes(fields)
-    if encoding is None:
-        return size  # an upper bound, until the encoder is loaded
-    if size <= PROMPT_BYTES_INLINE_MAX:
-        return estimate_prompt(fields, encoding)
+    if len(fields["messages"]) > MESSAGES_INLINE_MAX:
+        return await asyncio.to_thread(_estimate_here, fields, encoding)
+    if encoding is None or prompt_bytes(fields) <= PROMPT_BYTES_INLINE_MAX:
+        return _estimate_here(fields, encoding)
     return await asyncio.to_thread(estimate_prompt, fields, encoding)
+
+
+def _estimate_here(fields: Mapping[str, Any], encoding: Encoding | None) -> int:
+    """Bytes are an upper bound, until the encoder is loaded."""
+    return prompt_bytes(fields) if encoding is None else estimate_prompt(fields, encoding)
 
 
 def _make_run(

@@ -168,7 +168,8 @@ class OpenAIStreamDecoder:
             said = _loads(data)  # a bare null, a number: no chunk. But Gemini puts an error into a list.
             return [ErrorDelta(error_from_object(self._name, said))] if _is_listed_error(said) else None
         if chunk.error:  # OpenRouter has choices beside it; they say nothing more
-            return [ErrorDelta(error_from_object(self._name, chunk.error))]
+            said = chunk.error if isinstance(chunk.error, dict | str) else _loads(data)
+            return [ErrorDelta(error_from_object(self._name, said))]
         if chunk.choices is None and chunk.usage is None:
             said = _loads(data)
             return [ErrorDelta(error_from_object(self._name, said))] if _is_flat_error(said) else None

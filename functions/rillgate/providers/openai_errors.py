@@ -118,7 +118,7 @@ def _classify(name: str, status: int, prefix: str, detail: Any, retry_after_s: f
             retryable=status == 409,  # a conflict passes
             status=status,
             kind="invalid_request_error",
-            code=code or ("request_too_large" if status == 413 else None),
+            code=code or ("request_too_large" if status == 413 else "invalid_request"),
             param=param,
         )
     return UpstreamError(text)
@@ -147,7 +147,7 @@ def _words(detail: Any) -> tuple[str, str | None, str | None, str | None]:
     if not isinstance(detail, dict):
         return "", None, None, None
     message = detail.get("message") or detail.get("detail") or detail.get("error")
-    if isinstance(message, dict | list):
+    if message and isinstance(message, dict | list):
         message = msgspec.json.encode(message).decode()
     code = _string(detail.get("code"))
     return (

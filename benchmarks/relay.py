@@ -1,0 +1,168 @@
+"""What a relayed chunk costs, and how many go through: a load generator, the gateway, a fake provider."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.fakes import Fakes
+from benchmarks.machine import cpu_seconds
+from benchmarks.processes import BenchmarkError, clean_environment, free_port, gateway, nginx, server
+from benchmarks.report import Beside, Row
+
+MODEL = "gpt-4o"  # its text is counted exactly
+NEAR_THE_WIRE = "Near the wire: CPU within a small factor of nginx, metering included"
+OUTPUT_TOKENS_MAX = 32_768  # the cap, far from what is sent: the count runs and does not cut
+LOAD_S = 120
+
+
+@dataclass(frozen=True)
+class Load:
+    """One shape of load. `script` is the provider's, as n100-d20; `streams` in all, `at_once` of them."""
+
+    script: str
+    at_once: int
+    streams: int
+
+    def __str__(self) -> str:
+        return f"{self.streams} streams of {self.script}, {self.at_once} at once"
+
+
+@dataclass(frozen=True)
+class Loads:
+    """`paced` is what the project is for, `burst` as fast as it goes, `short` a request with one chunk."""
+
+    paced: Load = Load("n100-d20", 100, 100)
+    burst: Load = Load("n1000", 10, 60)
+    short: Load = Load("n1", 10, 1000)
+    repeats: int = 3
+
+
+QUICK = Loads(Load("n50-d20", 20, 20), Load("n200", 5, 10), Load("n1", 5, 50), repeats=1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One load through one way. `cpu_s` is the way's own process."""
+
+    cpu_s: float
+    chunks: int
+    wall_s: float
+    streams: int
+
+    @property
+    def cpu_us_per_chunk(self) -> float:
+        """Microseconds."""
+        return self.cpu_s * 1e6 / self.chunks
+
+    @property
+    def cpu_ms_per_stream(self) -> float:
+        """Milliseconds."""
+        return self.cpu_s * 1e3 / self.streams
+
+    @property
+    def chunks_per_s(self) -> float:
+        """Of all streams together."""
+        return self.chunks / self.wall_s
+
+
+def rows(fakes: Fakes, loads: Loads) -> Iterator[Row]:
+    """CPU for each chunk and each request, and chunks per second; directly, through nginx, through the gateway."""
+    scripts = {"paced": loads.paced, "burst": loads.burst, "short": loads.short}
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in scripts}
+        for name, load in scripts.items():
+            stack.enter_context(server(fakes.provider(ports[name], load.script), ports[name]))
+        g = stack.enter_context(gateway({name: f"http://127.0.0.1:{port}/v1" for name, port in ports.items()}))
+        g.wait_ready()
+        proxy = stack.enter_context(nginx(list(ports.values())))
+        proxy_ports = dict(zip(ports, proxy[1], strict=True)) if proxy else {}
+
+        def through_gateway(name: str) -> Measured:
+            return _run(fakes, g.port, f"{name}/{MODEL}", scripts[name], g.pid)
+
+        def through_nginx(name: str) -> Measured | None:
+            return _run(fakes, proxy_ports[name], MODEL, scripts[name], proxy[0].pid) if proxy else None
+
+        def direct(name: str) -> Measured:
+            return _run(fakes, ports[name], MODEL, scripts[name], None)
+
+        through_gateway("short")  # connections are open and every path has been gone once
+        for name, load in scripts.items():
+            ours = _median(lambda name=name: through_gateway(name), loads.repeats)
+            theirs = _median(lambda name=name: through_nginx(name), loads.repeats)
+            if name == "short":
+                yield _request_row(load, ours, theirs)
+            else:
+                yield _chunk_row(name, load, ours, theirs)
+            if name == "burst":
+                yield _throughput_row(load, ours, _median(lambda: direct("burst"), loads.repeats))
+
+
+def _median(measure: Callable[[], Any], repeats: int) -> Any:
+    """The middle one by CPU, or by time where nobody's CPU is measured; None where there is nothing to measure."""
+    found = [measure() for _ in range(repeats)]
+    if found[0] is None:
+        return None
+    return sorted(found, key=lambda each: each.cpu_s or each.wall_s)[len(found) // 2]
+
+
+def _run(fakes: Fakes, port: int, model: str, load: Load, pid: int | None) -> Measured:
+    before = cpu_seconds(pid) if pid else 0.0
+    address = f"http://127.0.0.1:{port}/v1/chat/completions"
+    command = fakes.load(address, model, load.at_once, load.streams, OUTPUT_TOKENS_MAX)
+    finished = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=LOAD_S)
+    cpu_s = cpu_seconds(pid) - before if pid else 0.0
+    if finished.returncode:
+        raise BenchmarkError(f"the load generator failed: {finished.stderr[-2000:]}")
+    found = json.loads(finished.stdout)
+    if found["failed"] or found["done"] != load.streams:
+        raise BenchmarkError(f"{found['failed']} of {load}, through port {port}, failed: {found['reasons']}")
+    return Measured(cpu_s, found["chunks"], found["wall_s"], load.streams)
+
+
+def _beside(theirs: float | None) -> Beside | None:
+    return Beside("nginx", theirs) if theirs else None
+
+
+def _chunk_row(name: str, load: Load, ours: Measured, theirs: Measured | None) -> Row:
+    return Row(
+        id=f"relay.cpu.{name}",
+        what=f"CPU for each relayed chunk, {WORDS[name]} ({load})",
+        value=ours.cpu_us_per_chunk,
+        unit="µs",
+        claim=NEAR_THE_WIRE,
+        beside=_beside(theirs.cpu_us_per_chunk if theirs else None),
+        samples=ours.chunks,
+    )
+
+
+def _request_row(load: Load, ours: Measured, theirs: Measured | None) -> Row:
+    return Row(
+        id="relay.cpu.request",
+        what=f"CPU for each request with one chunk ({load})",
+        value=ours.cpu_ms_per_stream,
+        unit="ms",
+        claim=NEAR_THE_WIRE,
+        beside=_beside(theirs.cpu_ms_per_stream if theirs else None),
+        samples=ours.streams,
+    )
+
+
+def _throughput_row(load: Load, ours: Measured, beside: Measured) -> Row:
+    return Row(
+        id="relay.throughput",
+        what=f"Chunks through one process, in a burst ({load})",
+        value=ours.chunks_per_s,
+        unit="chunks/s",
+        claim=NEAR_THE_WIRE,
+        beside=Beside("direct", beside.chunks_per_s),
+        samples=ours.chunks,
+    )
+
+
+WORDS = {"paced": "paced: requests included", "burst": "in a burst"}
