@@ -86,7 +86,7 @@ class Gateway:
 
     def _starlette(self, handlers: Handlers) -> Starlette:
         return Starlette(
-            routes=[*(told(route) for route in page_routes()), *handlers.routes()],
+            routes=[*(told(route, quiet=True) for route in page_routes()), *handlers.routes()],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )

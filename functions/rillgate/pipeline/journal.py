@@ -17,7 +17,7 @@ class Journal:
     Attributes:
         request_id: ours; also the answer's `x-request-id`.
         began_s: when the request came.
-        quiet: True for requests that probes repeat for ever, such as /healthz; a successful one leaves no line.
+        quiet: True for probes and for files of the page; a successful one leaves no line.
     """
 
     request_id: str
