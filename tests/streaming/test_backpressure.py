@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -147,10 +148,10 @@ async def test_thousand_random_cancels_leave_nothing_behind() -> None:
         assert g.gateway.metrics.active_streams == 0
 
 
-def pool_of(g: GatewayInTest) -> object:
+def pool_of(g: GatewayInTest) -> Any:
     """The one origin's connection pool."""
     (client,) = g.gateway.exchange._clients.values()
-    return client._transport._pool  # type: ignore[attr-defined]
+    return vars(client)["_transport"]._pool
 
 
 async def one_whole_answer(g: GatewayInTest) -> None:

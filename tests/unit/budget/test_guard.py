@@ -86,7 +86,7 @@ def test_guard_takes_the_encoding_as_soon_as_it_is_there(choice: int) -> None:
 
 def test_guard_asks_for_the_encoding_no_more_once_it_has_it() -> None:
     """Looking it up is not part of the way of a chunk."""
-    asked = []
+    asked: list[None] = []
 
     def find() -> Encoding:
         asked.append(None)

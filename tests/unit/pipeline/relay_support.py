@@ -1,4 +1,4 @@
-"""What the tests of the relay share: a tokenizer of words, frames as a provider writes them, and a look at an answer."""
+"""What the tests of the relay share: a tokenizer of words, frames as a provider writes them, a client's view."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ def test_streams_draining_takes_none_in_and_lets_the_running_go_on() -> None:
     streams = Streams(5)
     run = FakeRun("r0")
     streams.add(run)
-    assert not streams.draining
+    before = streams.draining
     streams.begin()
-    assert streams.draining
+    assert (before, streams.draining) == (False, True)
     with pytest.raises(CapacityError) as caught:
         streams.add(FakeRun("r1"))
     assert (caught.value.status, caught.value.code) == (503, "shutting_down")
