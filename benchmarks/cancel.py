@@ -8,7 +8,7 @@ from benchmarks.client import CONTENT, Stream
 from benchmarks.processes import Gateway, Provider, gateway, provider
 from benchmarks.report import Row, spread_of
 
-CLAIM = "A closed tab stops the meter within 100 ms"
+CLAIM = "a closed tab stops the meter within 100 ms"
 LIMIT_MS = 100.0
 SMALL_WINDOW_BYTES = 4096
 WAYS: dict[str, Callable[[Stream], float]] = {"close": Stream.close, "reset": Stream.reset}
@@ -25,7 +25,7 @@ def rows(times: int) -> Iterator[Row]:
                 median, spread = spread_of(took)
                 yield Row(
                     id=f"cancel.{state}.{way}",
-                    what=f"Cancel {words}, by {way}: until the provider sees its connection closed",
+                    what=f"Client's {way} to the provider's, {words}",
                     value=median,
                     unit="ms",
                     claim=CLAIM,

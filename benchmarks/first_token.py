@@ -30,7 +30,7 @@ def rows(times: int) -> Iterator[Row]:
             what=f"Time to first token through the gateway, {name}",
             value=value,
             unit="ms",
-            claim="Near the wire: what is added is no part of what people wait for",
+            claim="nothing that people notice",
             beside=Beside("direct", reference, ratio=False),
             samples=times,
         )

@@ -10,9 +10,9 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import msgspec
+from tests.fakes.clients import RawClient
 
 from rillgate.app.listen import raise_open_files
-from tests.fakes.clients import RawClient
 
 CONTENT = b'"content":"'
 NO_CONTENT = b'"content":""'

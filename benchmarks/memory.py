@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from benchmarks.client import Stream
@@ -11,7 +10,7 @@ from benchmarks.processes import BenchmarkError, Gateway, Provider, gateway, get
 from benchmarks.report import Row
 from rillgate.app.listen import raise_open_files
 
-CLAIM = "1,000 clients that never read cost less than 100 MB"
+CLAIM = "1,000 cost less than 100 MB"
 LIMIT_MB_EACH = 0.1
 NEVER_S = 600  # no deadline of the gateway ends these streams
 QUIET_S = 1.0
@@ -42,12 +41,13 @@ def rows(clients: int) -> Iterator[Row]:
             for client in stalled:
                 client.reset()
     added = (full - idle) / 1e6
+    yield Row("memory.idle", "Memory of an idle process, the encoder loaded", idle / 1e6, "MB", "light")
     yield Row(
         id="memory.stalled",
-        what=f"Memory that {clients:,} clients that never read add to the idle process of {idle / 1e6:,.0f} MB",
+        what=f"Memory that {clients:,} clients that never read add to that",
         value=added,
         unit="MB",
-        claim=CLAIM if clients == 1000 else f"{CLAIM}, here {clients:,}",
+        claim=CLAIM if clients == 1000 else f"{CLAIM} (in proportion)",
         limit=LIMIT_MB_EACH * clients,
         note=f"{added * 1000 / clients:,.0f} KB each",
     )
@@ -55,12 +55,10 @@ def rows(clients: int) -> Iterator[Row]:
 
 def _wait_until_still(fake: Provider, clients: int) -> None:
     """All streams have begun, and for a second nobody took anything."""
-    deadline = time.monotonic() + FILL_S
-    while time.monotonic() < deadline:
-        still = fake.wait("still", timeout_s=FILL_S)
-        if still["streams"] == clients and not fake.says("still", within_s=QUIET_S):
-            return
-    raise BenchmarkError(f"{clients} streams did not come to a stand within {FILL_S:g} s")
+    while fake.wait("still", timeout_s=FILL_S)["streams"] < clients:
+        pass
+    while fake.says("still", within_s=QUIET_S):
+        pass
 
 
 def _active(g: Gateway) -> int:

@@ -29,7 +29,7 @@ READ_BYTES = 16_384  # a read of a provider that is faster than its reader
 FAR = 32_768
 NEAR_CHUNKS, NEAR = 380, 512  # a stream that comes close to its cap without meeting it
 
-METERED = "Metering is a small part of a chunk's cost"
+METERED = "metering is a small part of a chunk's cost"
 
 
 class _Nowhere:

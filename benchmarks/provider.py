@@ -25,12 +25,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
-
-from rillgate.app.listen import raise_open_files
 from tests.fakes import http
 from tests.fakes.exchange import Exchange, Script
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import chat
+
+from rillgate.app.listen import raise_open_files
 
 PACE_S = 0.01
 STILL_S = 0.06  # without a byte: then whoever reads has stopped, and is not only busy with others

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.fakes import Fakes
 from benchmarks.machine import cpu_seconds
@@ -15,34 +14,43 @@ from benchmarks.processes import BenchmarkError, clean_environment, free_port, g
 from benchmarks.report import Beside, Row
 
 MODEL = "gpt-4o"  # its text is counted exactly
-NEAR_THE_WIRE = "Near the wire: CPU within a small factor of nginx, metering included"
+NEAR_THE_WIRE = "within a small factor of nginx, metering included"
 OUTPUT_TOKENS_MAX = 32_768  # the cap, far from what is sent: the count runs and does not cut
 LOAD_S = 120
 
 
 @dataclass(frozen=True)
 class Load:
-    """One shape of load. `script` is the provider's, as n100-d20; `streams` in all, `at_once` of them."""
+    """One shape of load: `streams` in all, `at_once` of them; a pause of 0 means as fast as it goes."""
 
-    script: str
-    at_once: int
     streams: int
+    at_once: int
+    chunks: int
+    pause_ms: int = 0
+
+    @property
+    def script(self) -> str:
+        """For the provider."""
+        return f"n{self.chunks}-d{self.pause_ms}"
 
     def __str__(self) -> str:
-        return f"{self.streams} streams of {self.script}, {self.at_once} at once"
+        chunks = "1 chunk" if self.chunks == 1 else f"{self.chunks:,} chunks"
+        pace = f", {1000 // self.pause_ms} a second" if self.pause_ms else ""
+        return f"{self.streams:,} streams of {chunks}{pace}, {self.at_once} at once"
 
 
 @dataclass(frozen=True)
 class Loads:
     """`paced` is what the project is for, `burst` as fast as it goes, `short` a request with one chunk."""
 
-    paced: Load = Load("n100-d20", 100, 100)
-    burst: Load = Load("n1000", 10, 60)
-    short: Load = Load("n1", 10, 1000)
-    repeats: int = 3
+    paced: Load
+    burst: Load
+    short: Load
+    repeats: int
 
 
-QUICK = Loads(Load("n50-d20", 20, 20), Load("n200", 5, 10), Load("n1", 5, 50), repeats=1)
+FULL = Loads(Load(100, 100, 100, pause_ms=20), Load(60, 10, 1000), Load(1000, 10, 1), repeats=3)
+QUICK = Loads(Load(20, 20, 50, pause_ms=20), Load(10, 5, 200), Load(50, 5, 1), repeats=1)
 
 
 @dataclass(frozen=True)
@@ -93,21 +101,21 @@ def rows(fakes: Fakes, loads: Loads) -> Iterator[Row]:
 
         through_gateway("short")  # connections are open and every path has been gone once
         for name, load in scripts.items():
-            ours = _median(lambda name=name: through_gateway(name), loads.repeats)
-            theirs = _median(lambda name=name: through_nginx(name), loads.repeats)
+            # In turn, so that what else happens on this machine happens to both.
+            found = [(through_gateway(name), through_nginx(name)) for _ in range(loads.repeats)]
+            ours = _median([each for each, _ in found])
+            theirs = _median([each for _, each in found if each is not None]) if proxy else None
             if name == "short":
                 yield _request_row(load, ours, theirs)
             else:
                 yield _chunk_row(name, load, ours, theirs)
             if name == "burst":
-                yield _throughput_row(load, ours, _median(lambda: direct("burst"), loads.repeats))
+                beside = _median([direct(name) for _ in range(loads.repeats)])
+                yield _throughput_row(load, ours, beside)
 
 
-def _median(measure: Callable[[], Any], repeats: int) -> Any:
-    """The middle one by CPU, or by time where nobody's CPU is measured; None where there is nothing to measure."""
-    found = [measure() for _ in range(repeats)]
-    if found[0] is None:
-        return None
+def _median(found: list[Measured]) -> Measured:
+    """The middle one by CPU, or by time where nobody's CPU is measured."""
     return sorted(found, key=lambda each: each.cpu_s or each.wall_s)[len(found) // 2]
 
 
@@ -115,13 +123,15 @@ def _run(fakes: Fakes, port: int, model: str, load: Load, pid: int | None) -> Me
     before = cpu_seconds(pid) if pid else 0.0
     address = f"http://127.0.0.1:{port}/v1/chat/completions"
     command = fakes.load(address, model, load.at_once, load.streams, OUTPUT_TOKENS_MAX)
-    finished = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=LOAD_S)
+    finished = subprocess.run(
+        command, check=False, env=clean_environment(), capture_output=True, text=True, timeout=LOAD_S
+    )
     cpu_s = cpu_seconds(pid) - before if pid else 0.0
     if finished.returncode:
         raise BenchmarkError(f"the load generator failed: {finished.stderr[-2000:]}")
     found = json.loads(finished.stdout)
     if found["failed"] or found["done"] != load.streams:
-        raise BenchmarkError(f"{found['failed']} of {load}, through port {port}, failed: {found['reasons']}")
+        raise BenchmarkError(f"of {load}: {found['failed']} failed: {found['reasons']}")
     return Measured(cpu_s, found["chunks"], found["wall_s"], load.streams)
 
 
@@ -132,7 +142,7 @@ def _beside(theirs: float | None) -> Beside | None:
 def _chunk_row(name: str, load: Load, ours: Measured, theirs: Measured | None) -> Row:
     return Row(
         id=f"relay.cpu.{name}",
-        what=f"CPU for each relayed chunk, {WORDS[name]} ({load})",
+        what=f"CPU for each relayed chunk, {WORDS[name]}: {load}",
         value=ours.cpu_us_per_chunk,
         unit="µs",
         claim=NEAR_THE_WIRE,
@@ -144,7 +154,7 @@ def _chunk_row(name: str, load: Load, ours: Measured, theirs: Measured | None) -
 def _request_row(load: Load, ours: Measured, theirs: Measured | None) -> Row:
     return Row(
         id="relay.cpu.request",
-        what=f"CPU for each request with one chunk ({load})",
+        what=f"CPU for each request: {load}",
         value=ours.cpu_ms_per_stream,
         unit="ms",
         claim=NEAR_THE_WIRE,
@@ -156,7 +166,7 @@ def _request_row(load: Load, ours: Measured, theirs: Measured | None) -> Row:
 def _throughput_row(load: Load, ours: Measured, beside: Measured) -> Row:
     return Row(
         id="relay.throughput",
-        what=f"Chunks through one process, in a burst ({load})",
+        what=f"Chunks through one process, in a burst: {load}",
         value=ours.chunks_per_s,
         unit="chunks/s",
         claim=NEAR_THE_WIRE,
@@ -165,4 +175,4 @@ def _throughput_row(load: Load, ours: Measured, beside: Measured) -> Row:
     )
 
 
-WORDS = {"paced": "paced: requests included", "burst": "in a burst"}
+WORDS = {"paced": "paced, requests included", "burst": "in a burst"}

@@ -9,9 +9,9 @@ from benchmarks.report import Row, spread_of
 from rillgate.app.embedded import EmbeddedModel
 
 EMBEDDED_START_S = 120.0
-LISTENING = "Start: until it listens"
-READY = "Start: until /readyz is 200, with a configured provider (the encoder is loaded)"
-EMBEDDED = "Start: until /readyz is 200, with the embedded model (it answers)"
+LISTENING = "Start until it listens"
+READY = "Start until /readyz is 200: a configured provider"
+EMBEDDED = "Start until /readyz is 200: the embedded model"
 
 
 def rows(times: int, times_embedded: int) -> Iterator[Row]:
@@ -22,13 +22,13 @@ def rows(times: int, times_embedded: int) -> Iterator[Row]:
             with gateway({"fake": fake.base_url}) as g:
                 ready.append(g.wait_ready())
                 listening.append(g.listening_s)
-    yield _row("start.listening", LISTENING, listening, "Light: it listens at once")
-    yield _row("start.ready", READY, ready, "Light: a small, quick process")
+    yield _row("start.listening", LISTENING, listening, "it listens at once")
+    yield _row("start.ready", READY, ready, "light")
     yield _embedded(times_embedded)
 
 
 def _embedded(times: int) -> Row:
-    claim = "A newcomer talks to a real model within a minute"
+    claim = "a real model within a minute"
     if not EmbeddedModel.available():
         return Row("start.embedded", EMBEDDED, None, "s", claim, note="its wheels are not installed")
     ready = []
@@ -41,5 +41,3 @@ def _embedded(times: int) -> Row:
 def _row(row_id: str, what: str, seconds: list[float], claim: str, limit: float | None = None) -> Row:
     median, spread = spread_of(seconds)
     return Row(row_id, what, median, "s", claim, {"max": spread["max"]}, limit=limit, samples=len(seconds))
-
-

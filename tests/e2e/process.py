@@ -1,4 +1,4 @@
-"""`rillgate serve` as a process of its own, started as its users start it, with an environment that holds nothing else."""
+"""`rillgate serve` as a process of its own, started as its users start it, in an environment of its own."""
 
 from __future__ import annotations
 

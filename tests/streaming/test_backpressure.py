@@ -151,7 +151,7 @@ async def test_thousand_random_cancels_leave_nothing_behind() -> None:
 def pool_of(g: GatewayInTest) -> Any:
     """The one origin's connection pool."""
     (client,) = g.gateway.exchange._clients.values()
-    return vars(client)["_transport"]._pool
+    return vars(client)["_transport"].pool
 
 
 async def one_whole_answer(g: GatewayInTest) -> None:

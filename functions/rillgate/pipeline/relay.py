@@ -211,8 +211,7 @@ class Relay:
                             cut += self._cut_choice(choice)
                 case FinishDelta(choice):
                     self._seen.add(choice)
-                    if choice not in self._cut:
-                        self._finished.add(choice)
+                    self._finished.add(choice)
         if content:
             self._content()
         usage_here = self._note_usage(deltas)
@@ -276,8 +275,7 @@ class Relay:
     def _finish(self, end: End) -> bytes:
         """The proper end: what was held, usage if it was asked for, the terminal event."""
         self.end = end
-        estimated = self._include_usage and not self._usage_is_current
-        out = self._release_held({"estimated": True} if estimated else NO_REPORT)
+        out = self._release_held(NO_REPORT if self._usage_is_current else {"estimated": True})
         if self._include_usage and not self._usage_is_last:
             out += self._encoder.usage(self.usage())
         return out + self._encoder.end()

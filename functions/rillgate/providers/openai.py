@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -140,10 +141,16 @@ _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
 class OpenAIStreamDecoder:
-    """Chunks of one stream to deltas; keeps no state, since OpenAI's chunks stand alone."""
+    """Chunks of one stream to deltas.
+
+    OpenAI's chunks stand alone. What is remembered is for llama.cpp, which runs each of `n` choices for itself and
+    sends a usage chunk after each: they are added up, the prompt counted once.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._finished: set[int] = set()
+        self._summed: tuple[int, int] = (0, 0)  # choices that had finished at the last usage chunk, tokens until then
 
     def decode(self, frame: Frame) -> list[Delta] | None:
         """One chunk's deltas.
@@ -173,7 +180,21 @@ class OpenAIStreamDecoder:
         if chunk.choices is None and chunk.usage is None:
             said = _loads(data)
             return [ErrorDelta(error_from_object(self._name, said))] if _is_flat_error(said) else None
-        return _deltas(self._name, chunk, whole=False)
+        deltas = _deltas(self._name, chunk, whole=False)
+        if len(deltas) == 1 and type(deltas[0]) is TextDelta:  # nearly every chunk
+            return deltas
+        self._finished.update(delta.choice for delta in deltas if isinstance(delta, FinishDelta))
+        return deltas if chunk.choices else [self._sum(delta) for delta in deltas]
+
+    def _sum(self, delta: Delta) -> Delta:
+        """The usage of a chunk without choices, with that of the choices before it where another one has finished."""
+        if not isinstance(delta, UsageDelta) or delta.usage.output_tokens is None:
+            return delta
+        finished, tokens = self._summed
+        if 0 < finished < len(self._finished):
+            delta = UsageDelta(replace(delta.usage, output_tokens=tokens + delta.usage.output_tokens))
+        self._summed = (len(self._finished), delta.usage.output_tokens or 0)
+        return delta
 
 
 def _deltas(name: str, chunk: _Chunk, *, whole: bool) -> list[Delta]:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
+import httpcore2
 import httpx2
 
 from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTimeout, UpstreamTruncated
@@ -21,6 +22,16 @@ CLOSE_TIMEOUT_S = 2.0
 POOL_TIMEOUT_S = 5.0  # a pool has room for every stream, so waiting for it is our own fault
 ERROR_BODY_BYTES_MAX = 65536
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+# httpx2's own transport raises httpx2's exceptions, ours lets httpcore's through.
+BROKEN = (httpx2.ReadError, httpx2.RemoteProtocolError, httpcore2.ReadError, httpcore2.RemoteProtocolError)
+FAILED = (
+    httpx2.HTTPError,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
 
 
 class UpstreamResponse:
@@ -159,26 +170,26 @@ async def _close(response: httpx2.Response) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await response.aclose()
-    except (TimeoutError, httpx2.HTTPError):
+    except (TimeoutError, *FAILED):
         pass  # httpcore has dropped the connection from its pool by then
 
 
 @contextmanager
 def _mapped(provider: str) -> Iterator[None]:
-    """httpx2's exceptions as ours."""
+    """The HTTP client's exceptions as ours."""
     try:
         yield
-    except httpx2.PoolTimeout as error:
+    except (httpx2.PoolTimeout, httpcore2.PoolTimeout) as error:
         raise CapacityError("No free connection to the provider; try again.", retry_after_s=1) from error
-    except httpx2.ConnectTimeout as error:
+    except (httpx2.ConnectTimeout, httpcore2.ConnectTimeout) as error:
         raise UpstreamTimeout(f"Provider {provider!r} could not be reached in time.") from error
-    except httpx2.TimeoutException as error:
+    except (httpx2.TimeoutException, httpcore2.TimeoutException) as error:
         raise UpstreamTimeout(f"Provider {provider!r} took no more of the request in time.") from error
-    except httpx2.ConnectError as error:
+    except (httpx2.ConnectError, httpcore2.ConnectError) as error:
         raise UpstreamError(f"Provider {provider!r} could not be reached; is its base_url right?") from error
-    except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
+    except BROKEN as error:
         raise UpstreamTruncated(
             f"Provider {provider!r} broke the connection before the answer was complete."
         ) from error
-    except httpx2.HTTPError as error:
+    except FAILED as error:
         raise UpstreamError(f"The call to provider {provider!r} failed: {type(error).__name__}.") from error

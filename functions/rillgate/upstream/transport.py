@@ -1,15 +1,23 @@
 """The seam between Rillgate and its HTTP client: one place that decides what carries the bytes.
 
-Everything above speaks to `httpx2.AsyncBaseTransport`; today that is httpx2's stock transport. One client serves
-one origin: httpcore's pool looks at all its connections whenever a request starts or ends.
+Everything above speaks to an `httpx2.AsyncClient`; what is below it is httpcore's pool, as in httpx2's own transport,
+on sockets that hold little (`network.py`). Where the environment names a proxy, httpx2's own transport serves, since
+it knows proxies. One client serves one origin: httpcore's pool looks at all its connections whenever a request starts
+or ends.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+from urllib.request import getproxies
 
+import httpcore2
 import httpx2
+
+from rillgate.upstream.network import NetworkBackend
 
 KEEPALIVE_EXPIRY_S = 30.0  # below what providers' load balancers keep, above the pause between two turns
 WRITE_TIMEOUT_S = 30.0
@@ -19,16 +27,19 @@ def make_client(ssl_context: ssl.SSLContext, connections_max: int) -> httpx2.Asy
     """A client for one origin.
 
     Idle connections are not limited below open ones: httpcore counts all connections against that limit and
-    would close a connection after nearly every answer. Proxies come from the environment. No cookie is kept:
-    requests of different people share the client.
+    would close a connection after nearly every answer. No cookie is kept: requests of different people share the
+    client.
     """
+    limits = httpx2.Limits(
+        max_connections=connections_max,
+        max_keepalive_connections=connections_max,
+        keepalive_expiry=KEEPALIVE_EXPIRY_S,
+    )
+    proxied = getproxies().keys() & {"http", "https", "all"}
     return httpx2.AsyncClient(
+        transport=None if proxied else PoolTransport(ssl_context, limits),
         verify=ssl_context,
-        limits=httpx2.Limits(
-            max_connections=connections_max,
-            max_keepalive_connections=connections_max,
-            keepalive_expiry=KEEPALIVE_EXPIRY_S,
-        ),
+        limits=limits,
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
     )
@@ -37,3 +48,55 @@ def make_client(ssl_context: ssl.SSLContext, connections_max: int) -> httpx2.Asy
 def timeout(connect_s: float, pool_s: float) -> httpx2.Timeout:
     """No read timeout: silence is measured on whole events, by the pipeline, and frozen while reading is paused."""
     return httpx2.Timeout(connect=connect_s, read=None, write=WRITE_TIMEOUT_S, pool=pool_s)
+
+
+class PoolTransport(httpx2.AsyncBaseTransport):
+    """httpcore's connection pool over our own sockets. Its exceptions are httpcore's; `exchange` maps both kinds."""
+
+    def __init__(self, ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> None:
+        self.pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=NetworkBackend(),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request and give the response when its headers are there."""
+        outgoing = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        response = await self.pool.handle_async_request(outgoing)
+        return httpx2.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=_Body(response.stream),
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.pool.aclose()
+
+
+class _Body(httpx2.AsyncByteStream):
+    """A response's body, closed with the response: httpcore's pool learns by it that the connection is free."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

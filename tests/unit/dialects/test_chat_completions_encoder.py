@@ -264,7 +264,11 @@ def test_amend_takes_usage_out_and_keeps_everything_else() -> None:
 
 def test_amend_takes_choices_out_and_keeps_the_others() -> None:
     """Where no index is given it is 0."""
-    choices = [{"delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}, {"index": 2, "delta": {}}]
+    choices: list[dict[str, Any]] = [
+        {"delta": {"content": "a"}},
+        {"index": 1, "delta": {"content": "b"}},
+        {"index": 2, "delta": {}},
+    ]
     (one,) = frames_of(frame(envelope(choices, usage=usage_numbers(), **EXTRAS)))
     (chunk,) = read(encoder().amend(one, without_usage=False, drop_choices={0, 2}, report={}))
     assert chunk == envelope([choices[1]], usage=usage_numbers(), **EXTRAS)

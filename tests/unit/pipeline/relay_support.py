@@ -176,6 +176,6 @@ def seen(out: bytes) -> Seen:
         for choice in chunk["choices"]:
             index = choice["index"]
             result.text[index] = result.text.get(index, "") + (choice["delta"].get("content") or "")
-            if choice["finish_reason"]:
+            if choice.get("finish_reason"):
                 result.finish.setdefault(index, []).append(choice["finish_reason"])
     return result

@@ -232,6 +232,40 @@ def test_decode_usage_without_choices_is_usage() -> None:
     assert decode({"usage": USAGE}) == [UsageDelta(Usage(9, 4))]
 
 
+def outputs(*payloads: object) -> list[int | None]:
+    """The output tokens of each usage that a stream of these chunks names."""
+    decoder = PROVIDER.decoder()
+    stream = b"".join(b"data: " + msgspec.json.encode(payload) + b"\n\n" for payload in payloads)
+    deltas = [delta for frame in frames(stream) for delta in decoder.decode(frame) or ()]
+    return [delta.usage.output_tokens for delta in deltas if isinstance(delta, UsageDelta)]
+
+
+def finished(choice: int, **more: Any) -> dict[str, Any]:
+    """The chunk that finishes a choice."""
+    return {"choices": [{"index": choice, "delta": {}, "finish_reason": "stop"}], **more}
+
+
+def used(output_tokens: int | None) -> dict[str, Any]:
+    """A usage chunk without choices."""
+    return {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": output_tokens}}
+
+
+def test_decode_usage_of_each_choice_for_itself_is_added_up() -> None:
+    """llama.cpp runs every choice alone and sends a usage chunk after each: the whole is their sum."""
+    assert outputs(finished(1), used(4), chunk({"content": "a"}), finished(0), used(3)) == [4, 7]
+    assert outputs(finished(2), used(4), finished(0), used(3), finished(1), used(2)) == [4, 7, 9]
+
+
+def test_decode_usage_that_is_said_again_is_not_added_up() -> None:
+    """The same twice, usage before the finish chunk, usage on every chunk, one for all choices: none is a sum."""
+    assert outputs(finished(0), used(4), used(4)) == [4, 4]
+    assert outputs(finished(0), used(4), finished(0), used(4)) == [4, 4]
+    assert outputs(used(2), finished(0), used(4)) == [2, 4]
+    assert outputs(finished(0, usage={"completion_tokens": 4}), finished(1, usage={"completion_tokens": 9})) == [4, 9]
+    assert outputs(finished(0), finished(1), used(9), used(9)) == [9, 9]
+    assert outputs(finished(0), used(None), finished(1), used(9)) == [None, 9]
+
+
 # Errors
 
 

@@ -48,6 +48,7 @@ def said(detail: object) -> bytes:
             {"message": "m", "type": "BadRequestError", "code": 400},
             (400, "invalid_request_error", "invalid_request"),
         ),
+        (400, {"message": "m", "code": "400"}, (400, "invalid_request_error", "invalid_request")),
         (
             400,
             {"message": "m", "type": "invalid_request_error", "code": "unsupported_parameter"},

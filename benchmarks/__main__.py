@@ -1,0 +1,112 @@
+"""`make bench`: every figure that the project names, taken on this machine, as one table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import cancel, fakes, first_token, machine, memory, micro, relay, start
+from benchmarks.processes import ROOT, BenchmarkError
+from benchmarks.report import Report, Row
+
+RESULTS = Path(__file__).parent / "results"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How often each figure is taken."""
+
+    micro_chunks: int = 5000
+    micro_rounds: int = 10
+    starts: int = 7
+    starts_embedded: int = 3
+    first_tokens: int = 500
+    cancels: int = 100
+    silent_clients: int = 1000
+    loads: relay.Loads = relay.FULL
+
+
+QUICK = Effort(1000, 2, 1, 1, 20, 4, 50, relay.QUICK)
+
+
+def main() -> int:
+    """Run what was asked for; 1 when a figure could not be taken."""
+    options = _options()
+    effort = QUICK if options.quick else Effort()
+    # A smoke run compiles nothing.
+    tools = fakes.find(options.fakes or ("python" if options.quick else None))
+    report = Report(machine.describe(), {"load generator and its provider": tools.language})
+    if options.quick:
+        report.options["quick"] = "a smoke run: too few samples for figures"
+    groups: dict[str, Callable[[], Iterator[Row]]] = {
+        "micro": lambda: micro.rows(effort.micro_chunks, effort.micro_rounds),
+        "start": lambda: start.rows(effort.starts, effort.starts_embedded),
+        "first_token": lambda: first_token.rows(effort.first_tokens),
+        "cancel": lambda: cancel.rows(effort.cancels),
+        "memory": lambda: memory.rows(effort.silent_clients),
+        "relay": lambda: relay.rows(tools, effort.loads),
+    }
+    failed = [name for name in options.only or groups if not _take(name, groups[name], report)]
+    print(f"\n{report.as_table()}\n")
+    _write(report, options.output)
+    if options.docs:
+        _document(report)
+    if failed:
+        print(f"Not measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _take(name: str, measure: Callable[[], Iterator[Row]], report: Report) -> bool:
+    """One group of figures; False when it failed, with the reason as a row."""
+    began = time.monotonic()
+    print(f"{name} …", end=" ", flush=True)
+    try:
+        for row in measure():
+            report.add(row)
+    except (BenchmarkError, OSError, EOFError) as error:  # OSError: TimeoutError among others
+        print(f"FAILED: {error}", flush=True)
+        report.add(Row(f"{name}.failed", f"The rest of {name}", None, "", note=str(error).replace("\n", " ")[:200]))
+        return False
+    print(f"{time.monotonic() - began:.0f} s", flush=True)
+    return True
+
+
+def _write(report: Report, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{report.machine['date'].replace(':', '')}.json"
+    path.write_text(json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
+    print(f"Written to {path}")
+
+
+def _document(report: Report) -> None:
+    """Put the table into the documentation, between its two marks."""
+    text = DOCUMENT.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{DOCUMENT.name} has lost its marks {BEGIN.strip()} and {END.strip()}")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{report.as_table()}\n\n{END}{after}")
+
+
+def _options() -> argparse.Namespace:
+    names = ("micro", "start", "first_token", "cancel", "memory", "relay")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
+    parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"some of: {', '.join(names)}")
+    parser.add_argument(
+        "--fakes", choices=("go", "python"), help="load generator and provider (default: Go's if found)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER", help="for the JSON file")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/benchmarks.md as well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
