@@ -22,7 +22,7 @@ from tests.fakes.clients import RawClient
 from tests.fakes.provider import FakeProvider
 
 PATIENCE_S: Final = 60.0  # a guard against hanging tests, never what a test waits for
-LISTENS: Final = r"Rillgate listens on http://127\.0\.0\.1:(\d+)"
+LISTENS: Final = r"Rillgate listens on (?:http://127\.0\.0\.1:(\d+)|unix:)"
 
 _SOURCE_ROOT: Final = str(Path(rillgate.__file__).parents[1])
 
@@ -40,8 +40,8 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **variables}
 
 
-def variables_for(fake: FakeProvider) -> dict[str, str]:
-    """One provider named `fake`, for `environment`."""
+def variables_for(fake: FakeProvider) -> dict[str, Any]:
+    """One provider named `fake`, as variables for `serving` and `run`."""
     return {
         "RILLGATE_PROVIDERS__FAKE__KIND": "openai",
         "RILLGATE_PROVIDERS__FAKE__BASE_URL": fake.base_url,
@@ -139,6 +139,11 @@ class Served:
             while await self.waiting_for():
                 pass
 
+    def close_out(self) -> None:
+        """Close our end of its standard output, as `head -1` does: what it says from now on fails."""
+        transport = self.process._transport  # type: ignore[attr-defined]
+        transport.get_pipe_transport(1).close()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
@@ -175,10 +180,17 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(*arguments: str, cwd: Path | None = None, **variables: str) -> AsyncIterator[Served]:
-    """`rillgate serve --port 0` with more arguments and `variables`, from its first line until the end of the block."""
+async def serving(
+    *arguments: str, cwd: Path | None = None, port: int | None = 0, **variables: str
+) -> AsyncIterator[Served]:
+    """`rillgate serve --port 0` with more arguments and `variables`, from its first lines until the end of the block.
+
+    Args:
+        cwd: its working directory, the place of `rillgate.toml`.
+        port: None gives no --port, for a gateway that listens on a unix socket; `Served.port` is 0 then.
+    """
     process = await asyncio.create_subprocess_exec(
-        *command("serve", "--port", "0", *arguments),
+        *command("serve", *([] if port is None else ["--port", str(port)]), *arguments),
         env=environment(**variables),
         cwd=cwd or tempfile.gettempdir(),
         stdin=DEVNULL,
@@ -191,7 +203,7 @@ async def serving(*arguments: str, cwd: Path | None = None, **variables: str) ->
         asyncio.create_task(served._read(process.stderr, served.err)),
     ]
     try:
-        served.port = int((await served.says(LISTENS))[1])
+        served.port = int((await served.says(LISTENS))[1] or 0)
         yield served
     finally:
         await _end(process)

@@ -39,6 +39,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def internal_error() -> RillgateError:
+    """What a client is told of a fault of ours."""
+    return RillgateError("The gateway failed to handle this request; its log says more.", code="internal_error")
+
+
 class RequestContext:
     """Wraps the whole app.
 
@@ -81,9 +86,7 @@ class RequestContext:
     async def _answer(self, error: Exception, journal: Journal, send: Send) -> None:
         if not isinstance(error, RillgateError):
             log_exception("request_failed", error, request_id=journal.request_id)
-            error = RillgateError(
-                "The gateway failed to handle this request; its log says more.", code="internal_error"
-            )
+            error = internal_error()
         journal.failed(error)
         if journal.status is None:
             await send_error(send, ChatCompletions(), error)

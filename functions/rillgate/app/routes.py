@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from rillgate.app.access import is_forwarded, is_loopback_address
 from rillgate.app.catalog import Catalog
-from rillgate.app.context import journal_of
+from rillgate.app.context import internal_error, journal_of
 from rillgate.app.naming import ModelEntry
 from rillgate.app.readiness import Readiness
 from rillgate.app.settings_types import Settings
@@ -261,8 +261,14 @@ async def client_left(request: Request, error: ClientDisconnect) -> Response:
     return Response(status_code=499)
 
 
+async def crashed(request: Request, error: Exception) -> Response:
+    """A fault of ours, in the same shape. Starlette raises it again afterwards, and `RequestContext` logs it."""
+    return await rillgate_error(request, internal_error())
+
+
 EXCEPTION_HANDLERS: dict[Any, Any] = {  # Starlette's type says Exception where each takes its own
     RillgateError: rillgate_error,
     HTTPException: http_exception,
     ClientDisconnect: client_left,
+    Exception: crashed,
 }

@@ -64,8 +64,12 @@ def serve(
 
 
 def say(line: str) -> None:
-    """One line for the operator, at once even into a pipe."""
-    print(line, flush=True)
+    """One line for the operator, at once even into a pipe. When its reader has gone, serving goes on without words."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        # `rillgate serve | head -1`: what is left in the buffer would fail once more when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _model_changed(model: EmbeddedModel) -> None:

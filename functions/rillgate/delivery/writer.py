@@ -22,9 +22,9 @@ from rillgate.domain.timer import Timer
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-BUFFER_BYTES_HIGH = 32 * 1024  # at 64 KiB a thousand silent clients cost more than 100 MB
-BUFFER_BYTES_LOW = 8 * 1024
-MERGE_BYTES_MAX = 8 * 1024  # one send, which the transport holds whole; a single larger frame goes alone
+BUFFER_BYTES_HIGH = 8 * 1024  # with it a thousand silent clients cost 90 MB; with 32 KiB 131 (docs/adr/0009)
+BUFFER_BYTES_LOW = 2 * 1024
+MERGE_BYTES_MAX = 2 * 1024  # one send, which the transport holds whole; a single larger frame goes alone
 
 
 @dataclass(slots=True)
@@ -73,8 +73,8 @@ class StreamWriter:
         self._queued = 0
         self._closed = False
         self._sending = False
-        self._wake = asyncio.Event()
-        self._drained = asyncio.Event()
+        self._work: asyncio.Future[None] | None = None  # what `run` waits for
+        self._room: asyncio.Future[None] | None = None  # what `writable` waits for; events would cost a deque each
         self._heartbeats = Timer(clock, heartbeat_s, self._beat)
         self._stall = Timer(clock, stall_s, on_stall)
         self.started = False
@@ -93,12 +93,12 @@ class StreamWriter:
         self._queue.append(data)
         self._queued += len(data)
         self.stats.buffer_bytes_peak = max(self.stats.buffer_bytes_peak, self._queued)
-        self._wake.set()
+        _wake(self._work)
 
     def close(self) -> None:
         """Nothing more will be put; `run` ends when all is sent."""
         self._closed = True
-        self._wake.set()
+        _wake(self._work)
 
     @property
     def full(self) -> bool:
@@ -110,8 +110,8 @@ class StreamWriter:
         began = self._clock.now()
         try:
             while self._queued > BUFFER_BYTES_LOW:
-                self._drained.clear()
-                await self._drained.wait()
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
         finally:
             self.stats.pause_s += self._clock.now() - began
 
@@ -120,8 +120,8 @@ class StreamWriter:
         try:
             while not (self._closed and not self._queue):
                 if not self._queue:
-                    self._wake.clear()
-                    await self._wake.wait()
+                    self._work = asyncio.get_running_loop().create_future()
+                    await self._work
                     continue
                 if self.stats.sends == 0:
                     await self._send_one({"type": "http.response.start", "status": 200, "headers": self._headers})
@@ -170,7 +170,7 @@ class StreamWriter:
     def _taken(self, size: int) -> None:
         self._queued -= size
         if self._queued <= BUFFER_BYTES_LOW:
-            self._drained.set()
+            _wake(self._room)
 
     def _beat(self) -> None:
         """Nothing was sent for heartbeat_s. While a send is blocked the client gets no more to read."""
@@ -180,3 +180,8 @@ class StreamWriter:
             self.stats.heartbeats += 1
             self.put(self._heartbeat)
         self._heartbeats.restart()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

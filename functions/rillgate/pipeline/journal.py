@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
 from rillgate.domain.usage import Usage
 from rillgate.telemetry.logs import RequestRecord
+
+_WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
 @dataclass(slots=True)
@@ -42,8 +45,8 @@ class Journal:
     error: str | None = None
 
     def failed(self, error: RillgateError) -> None:
-        """Remember what the client was told."""
-        self.error = error.code or error.kind
+        """Remember what the client was told: the code where it is a word, since providers may put a text there."""
+        self.error = error.code if error.code and _WORD.fullmatch(error.code) else error.kind
 
     def record(self, now_s: float) -> RequestRecord:
         """The log line."""

@@ -137,6 +137,10 @@ class Relay:
             UpstreamTruncated(f"Provider {self._provider!r} ended its stream before the answer was complete."),
         )
 
+    def stop(self, end: End, error: RillgateError) -> bytes:
+        """End the stream from our side. An answer whose choices are all complete is whole all the same."""
+        return self._finish(End.FINISHED) if self._complete() else self.fail(end, error)
+
     def fail(self, end: End, error: RillgateError) -> bytes:
         """End the stream with an error, in-band."""
         self.end = end

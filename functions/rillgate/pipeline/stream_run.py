@@ -70,13 +70,20 @@ class StreamRun(Run):
 
     @property
     def end(self) -> End:
-        """The cause that stopped it, else how the provider's side ended."""
-        return self._stopped or self._relay.end or End.UPSTREAM_ERROR
+        """The cause that stopped it, unless the answer was whole by then; else how the provider's side ended."""
+        if self._stopped is not None and not self._was_whole:
+            return self._stopped
+        return self._relay.end or End.UPSTREAM_ERROR
 
     @property
     def usage(self) -> Usage | None:
         """Known as soon as the provider has sent anything."""
         return self._relay.usage() if self._relay.frames else None
+
+    @property
+    def _was_whole(self) -> bool:
+        """Whether our own stop found a complete answer, whose [DONE] alone was missing, and a client that listens."""
+        return self._relay.end is End.FINISHED and self._stopped not in (End.CLIENT_GONE, End.STALLED)
 
     @property
     def error(self) -> RillgateError | None:
@@ -105,7 +112,7 @@ class StreamRun(Run):
             return True
         if not complete:
             error = self._error_of(end)
-            self._say(self._relay.fail(end, error), error)
+            self._say(self._relay.stop(end, error), error)
         self.writer.close()
         if end is End.STALLED:
             self._unblock()

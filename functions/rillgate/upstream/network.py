@@ -19,7 +19,7 @@ from typing import Any, cast
 import aiohappyeyeballs
 import httpcore2
 
-READ_BYTES = 8 * 1024
+READ_BYTES = 4 * 1024
 HAPPY_EYEBALLS_S = 0.25  # RFC 8305: how long the preferred address may take before the next one is tried beside it
 
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -201,13 +201,12 @@ class _Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         arrived = bytes(memoryview(self._buffer)[:nbytes])
+        nobody_waits = bool(self._data) or self._readable is None
         self._data = self._data + arrived if self._data else arrived
-        if self._readable is not None:
-            if not self._readable.done():
-                self._readable.set_result(None)
-        elif not self._paused:
+        if nobody_waits and not self._paused:
             self._paused = True
             self.transport.pause_reading()
+        self._wake()
 
     def eof_received(self) -> None:
         self._eof = True
