@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -34,9 +35,9 @@ def anyio_backend() -> str:
 
 
 @asynccontextmanager
-async def backend(name: str, fake: FakeProvider, cwd: Path, **more: str) -> AsyncIterator[Served]:
+async def backend(name: str, fake: FakeProvider, cwd: Path, **more: Any) -> AsyncIterator[Served]:
     """A gateway in whose environment only RILLGATE_BACKEND says what answers."""
-    usual = {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "sk-the-key-of-the-tests"}
+    usual: dict[str, Any] = {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "sk-the-key-of-the-tests"}
     async with serving(cwd=cwd, RILLGATE_BACKEND=name, **usual, **more) as served:
         yield served
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rillgate import __version__
+from rillgate.app.settings_schema import SECONDS_MAX
 from rillgate.cli.serve import serve
 
 
@@ -42,12 +43,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--grace-s",
-        type=float,
+        type=_seconds,
         default=20.0,
         metavar="SECONDS",
         help="how long running streams may go on after SIGTERM (default: 20)",
     )
     return parser
+
+
+def _seconds(text: str) -> float:
+    """A finite duration; argparse says what is wrong with any other."""
+    seconds = float(text)
+    if not 0 <= seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"give seconds from 0 to {SECONDS_MAX}, not {text!r}")
+    return seconds
 
 
 if __name__ == "__main__":
