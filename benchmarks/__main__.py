@@ -24,7 +24,7 @@ class Effort:
     """How often each figure is taken."""
 
     micro_chunks: int = 5000
-    micro_rounds: int = 10
+    micro_rounds: int = 20
     starts: int = 7
     starts_embedded: int = 3
     first_tokens: int = 500

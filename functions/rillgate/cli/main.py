@@ -53,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     """A finite duration; argparse says what is wrong with any other."""
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
     if not 0 <= seconds <= SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"give seconds from 0 to {SECONDS_MAX}, not {text!r}")
     return seconds

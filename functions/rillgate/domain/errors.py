@@ -15,6 +15,19 @@ Source: reference table of OpenAI error types and codes, https://platform.openai
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
+
+class Details(TypedDict, total=False):
+    """What may be said of an error beside its message; see `RillgateError`."""
+
+    status: int | None
+    kind: str | None
+    code: str | None
+    param: str | None
+    retry_after_s: float | None
+    should_retry: bool | None
+
 
 class RillgateError(Exception):
     """Base of all errors that reach a client.
@@ -76,27 +89,8 @@ class UpstreamError(RillgateError):
     kind = "server_error"
     code = "upstream_error"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retryable: bool = True,
-        status: int | None = None,
-        kind: str | None = None,
-        code: str | None = None,
-        param: str | None = None,
-        retry_after_s: float | None = None,
-        should_retry: bool | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            status=status,
-            kind=kind,
-            code=code,
-            param=param,
-            retry_after_s=retry_after_s,
-            should_retry=should_retry,
-        )
+    def __init__(self, message: str, *, retryable: bool = True, **details: Unpack[Details]) -> None:
+        super().__init__(message, **details)
         self.retryable = retryable
 
 

