@@ -72,7 +72,9 @@ def _take(name: str, measure: Callable[[], Iterator[Row]], report: Report) -> bo
             report.add(row)
     except (BenchmarkError, OSError, EOFError) as error:  # OSError: TimeoutError among others
         print(f"FAILED: {error}", flush=True)
-        report.add(Row(f"{name}.failed", f"The rest of {name}", None, "", note=str(error).replace("\n", " ")[:200]))
+        first, *others = str(error).strip().splitlines() or [type(error).__name__]
+        note = f"{first} … {others[-1].strip()}" if others else first  # a traceback says it in its last line
+        report.add(Row(f"{name}.failed", f"The rest of {name}", None, "", note=note[:200]))
         return False
     print(f"{time.monotonic() - began:.0f} s", flush=True)
     return True

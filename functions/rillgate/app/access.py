@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from ipaddress import ip_address
 
 from rillgate.app.context import App, Receive, Scope, Send, header
+from rillgate.app.loopback import is_loopback_address
 from rillgate.domain.errors import ClientError
 
 OWN_SITES = frozenset({"same-origin", "none"})
@@ -77,15 +77,6 @@ def is_loopback_name(host: str) -> bool:
     if match["address"]:
         return is_loopback_address(match["address"])
     return match["name"].lower() == "localhost" or is_loopback_address(match["name"])
-
-
-def is_loopback_address(address: str) -> bool:
-    """Whether an address is in 127.0.0.0/8 or ::1. A socket for both versions writes the former as ::ffff:127.0.0.1."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 def _refused(why: str) -> ClientError:

@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from rillgate.app.access import is_forwarded, is_loopback_address
+from rillgate.app.access import is_forwarded
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import internal_error, journal_of
+from rillgate.app.loopback import is_loopback_address
 from rillgate.app.naming import ModelEntry
 from rillgate.app.readiness import Readiness
 from rillgate.app.settings_types import Settings

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from rillgate.app.loopback import is_loopback_address
+
 SHOWN_CHARS_MAX = 60  # of a value that an error repeats; enough to recognise it on one line
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -295,11 +297,4 @@ def is_loopback(text: str) -> bool:
     True for 127.0.0.0/8 (also as IPv4 in IPv6, which dual-stack sockets report), ::1 and the name "localhost".
     """
     bare = unbracketed(text.strip())
-    if bare.casefold() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(bare)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    return bare.casefold() == "localhost" or is_loopback_address(bare)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rillgate.app.access import AccessGuard, is_forwarded, is_loopback_address, is_loopback_name
+from rillgate.app.access import AccessGuard, is_forwarded, is_loopback_name
+from rillgate.app.loopback import is_loopback_address
 from rillgate.domain.errors import ClientError
 
 pytestmark = pytest.mark.anyio
