@@ -142,15 +142,16 @@ async def test_end_client_gone_before_the_first_byte_closes_the_provider() -> No
         client.close()
 
 
-async def test_end_client_gone_while_a_send_is_blocked_closes_the_provider() -> None:
-    """The client stops reading, then leaves."""
+@pytest.mark.parametrize("how", ["abort", "half_close"])
+async def test_end_client_gone_while_a_send_is_blocked_closes_the_provider(how: str) -> None:
+    """The client stops reading, then leaves; a goodbye counts even before what it has not read is flushed."""
     async with FakeProvider() as fake, gateway_for(fake) as g:
         fake.script = flood(64)
         client = await g.chat(rcvbuf=4096, max_tokens=32768)
         assert await client.response() == 200
         exchange = await fake.request()
         await exchange.stands_still()
-        client.abort()
+        getattr(client, how)()
         await fake.closed()
         await settled(g, fake, End.CLIENT_GONE)
         client.close()

@@ -128,6 +128,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         # scope → release → protocol → scope would keep a dead connection's memory until the next garbage collection.
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
+    def eof_received(self) -> None:
+        """The client has said goodbye: its request ends now. The close that follows waits for what it has not read."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._disconnect(self._answering)
+
     def shutdown(self) -> None:
         """Close when idle; else close after the answer that is being written, whatever is queued behind it."""
         super().shutdown()

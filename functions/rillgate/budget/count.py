@@ -24,6 +24,9 @@ WAITING_BYTES_MAX = 4096
 """Bytes of text that wait at most. More is counted whether or not the limit is near, so that a later count does not
 block the loop for long: 4 KiB take about a millisecond."""
 
+WAITING_PIECES_MAX = 32
+"""Strings that wait at most before they are joined: one for each token of 4 KiB would be 20 KB of objects a stream."""
+
 BLOCK_CHARS = 4096
 """Characters that are cut and counted in one go, so that one huge chunk costs no more than its length."""
 
@@ -104,6 +107,8 @@ class LiveCount:
     def add(self, text: str) -> None:
         """Take the next text. Nothing is counted yet."""
         if text:
+            if len(self._waiting) >= WAITING_PIECES_MAX:
+                self._waiting = ["".join(self._waiting)]
             self._waiting.append(text)
             self._waiting_bytes += _utf8_bytes(text)
 

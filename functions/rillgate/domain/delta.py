@@ -1,42 +1,41 @@
 """What a provider's frame means, in words that belong to no provider and no dialect.
 
-Providers turn frames into deltas, dialects turn deltas into frames; they meet here and nowhere else.
+Providers turn frames into deltas, dialects turn deltas into frames; they meet here and nowhere else. Those that come
+with every chunk are msgspec structs, which are made in a third of a dataclass's time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
     """Visible text of one choice."""
 
     choice: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
     """Reasoning text of one choice, where a provider shows it."""
 
     choice: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalDelta:
+class RefusalDelta(msgspec.Struct, frozen=True, gc=False):
     """Text with which the model refuses."""
 
     choice: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolDelta:
+class ToolDelta(msgspec.Struct, frozen=True, gc=False):
     """A fragment of one tool call. `call_id` and `name` come once; `arguments` concatenate to JSON text."""
 
     choice: int
@@ -46,8 +45,7 @@ class ToolDelta:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishDelta:
+class FinishDelta(msgspec.Struct, frozen=True, gc=False):
     """One choice is complete. `reason` is OpenAI's word: stop, length, tool_calls, content_filter."""
 
     choice: int

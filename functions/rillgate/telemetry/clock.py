@@ -19,9 +19,7 @@ class LoopClock:
 
     __slots__ = ()
 
-    def now(self) -> float:
-        """Monotonic seconds, in sub-millisecond steps."""
-        return time.monotonic()
+    now = staticmethod(time.monotonic)  # itself, not a method around it: a chunk asks nine times
 
     def wall(self) -> float:
         """Seconds since 1970-01-01 UTC."""
