@@ -14,8 +14,8 @@ import msgspec
 
 from rillgate.app.gateway import Gateway
 from rillgate.app.http_protocol import HttpLimits
-from rillgate.app.settings import load_settings
-from rillgate.app.settings_types import Settings
+from rillgate.app.settings.load import load_settings
+from rillgate.app.settings.types import Settings
 from rillgate.domain.ports import Clock
 from tests.fakes.clients import RawClient
 from tests.fakes.provider import FakeProvider

@@ -17,7 +17,7 @@ import pytest
 from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.encodings import load_encoding
 from rillgate.app.gateway import Gateway
-from rillgate.app.settings import load_settings
+from rillgate.app.settings.load import load_settings
 from tests.fakes.clients import RawClient, collect
 from tests.fakes.clock import FakeClock
 from tests.fakes.exchange import Exchange

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from rillgate.app.naming import ModelEntry, Names
-from rillgate.app.settings_types import Settings
+from rillgate.app.settings.types import Settings
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import Clock
 from rillgate.domain.request import Target

@@ -18,7 +18,7 @@ from rillgate.app.encoders import Encoders
 from rillgate.app.page_routes import page_routes
 from rillgate.app.readiness import Readiness
 from rillgate.app.routes import EXCEPTION_HANDLERS, Backend, Handlers, told
-from rillgate.app.settings_types import ProviderSettings, Settings
+from rillgate.app.settings.types import ProviderSettings, Settings
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Clock, Location
 from rillgate.domain.request import Endpoint, UpstreamRequest

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from rillgate.app.settings_types import (
+from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
     OPENAI_MODEL_DEFAULT,
     PATIENT_FIRST_TOKEN_S,

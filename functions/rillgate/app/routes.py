@@ -20,7 +20,7 @@ from rillgate.app.context import internal_error, journal_of
 from rillgate.app.loopback import is_loopback_address
 from rillgate.app.naming import ModelEntry
 from rillgate.app.readiness import Readiness
-from rillgate.app.settings_types import Settings
+from rillgate.app.settings.types import Settings
 from rillgate.delivery.responses import error_headers
 from rillgate.dialects import chat_completions, plain_chat
 from rillgate.dialects.chat_completions import ChatCompletions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rillgate.app.settings_types import Settings
+from rillgate.app.settings.types import Settings
 
 MODELS_SHOWN = 5
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rillgate import __version__
-from rillgate.app.settings_schema import SECONDS_MAX
+from rillgate.app.settings.schema import SECONDS_MAX
 from rillgate.cli.serve import serve
 
 

@@ -13,7 +13,7 @@ from rillgate.app.gateway import Gateway
 from rillgate.app.http_protocol import HttpLimits
 from rillgate.app.listen import ListenError, listen, raise_open_files
 from rillgate.app.server import run
-from rillgate.app.settings import SettingsError, load_settings
+from rillgate.app.settings.load import SettingsError, load_settings
 from rillgate.cli.banner import Banner
 from rillgate.telemetry.logs import configure_logs
 

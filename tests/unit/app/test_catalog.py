@@ -10,7 +10,7 @@ import pytest
 
 from rillgate.app.catalog import ANSWER_S, FRESH_S, RETRY_S, Catalog
 from rillgate.app.naming import ModelEntry
-from rillgate.app.settings_types import EMBEDDED_MODEL, DefaultModel, ProviderSettings, Settings
+from rillgate.app.settings.types import EMBEDDED_MODEL, DefaultModel, ProviderSettings, Settings
 from rillgate.domain.errors import ClientError, UpstreamError
 from tests.fakes.clock import FakeClock
 

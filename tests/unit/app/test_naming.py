@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from rillgate.app.naming import ModelEntry, Names
-from rillgate.app.settings_types import (
+from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
     OPENAI_BASE_URL,
     OPENAI_MODEL_DEFAULT,

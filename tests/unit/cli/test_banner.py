@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.settings import load_settings
-from rillgate.app.settings_types import Settings
+from rillgate.app.settings.load import load_settings
+from rillgate.app.settings.types import Settings
 from rillgate.cli.banner import Banner
 
 

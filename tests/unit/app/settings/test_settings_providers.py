@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.settings import ProviderSettings
-from rillgate.app.settings_providers import VARIABLES_NOT_YET, ollama_base_url
-from rillgate.app.settings_rules import Misfit
-from tests.unit.app.settings_support import load, refusal
+from rillgate.app.settings.load import ProviderSettings
+from rillgate.app.settings.providers import VARIABLES_NOT_YET, ollama_base_url
+from rillgate.app.settings.rules import Misfit
+from tests.unit.app.settings.settings_support import load, refusal
 
 LAB = '[providers.lab]\nkind = "openai"\nbase_url = "http://127.0.0.1:9900/v1"\n'
 

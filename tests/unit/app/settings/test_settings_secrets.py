@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.secrets import Secret, read_secret
-from rillgate.app.settings import load_settings
-from rillgate.app.settings_rules import Misfit
-from tests.unit.app.settings_support import load, refusal
+from rillgate.app.settings.load import load_settings
+from rillgate.app.settings.rules import Misfit
+from rillgate.app.settings.secrets import Secret, read_secret
+from tests.unit.app.settings.settings_support import load, refusal
 
 KEY = "sk-very-secret-0123456789"
 

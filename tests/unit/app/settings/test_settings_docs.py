@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from rillgate.app.embedded_child import ALIAS
-from rillgate.app.settings import load_settings
-from rillgate.app.settings_providers import VARIABLES_NOT_YET
-from rillgate.app.settings_schema import SCHEMA, TIMEOUTS, Each, Rows, Table
-from rillgate.app.settings_types import (
+from rillgate.app.settings.load import load_settings
+from rillgate.app.settings.providers import VARIABLES_NOT_YET
+from rillgate.app.settings.schema import SCHEMA, TIMEOUTS, Each, Rows, Table
+from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
     OPENAI_BASE_URL,
     OPENAI_MODEL_DEFAULT,
@@ -25,7 +25,7 @@ from rillgate.app.settings_types import (
 )
 from rillgate.domain.request import Timeouts
 
-PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[4] / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| `(RILLGATE_[^`]+)` \| ([^|]+) \|$", re.MULTILINE)
 
 CLASSES: dict[str, type] = {

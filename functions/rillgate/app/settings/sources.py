@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rillgate.app.settings_rules import Misfit, parse_text, shown
-from rillgate.app.settings_schema import SCHEMA, Each, Rows, Shape, Table
+from rillgate.app.settings.rules import Misfit, parse_text, shown
+from rillgate.app.settings.schema import SCHEMA, Each, Rows, Shape, Table
 
 PREFIX = "RILLGATE_"
 FILE_NAME = "rillgate.toml"
@@ -74,7 +74,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All that the sources give. A missing key is absent: defaults stand on the classes of `settings_types`."""
+    """All that the sources give. A missing key is absent: defaults stand on the classes of `types`."""
 
     root: dict[str, Node] = field(default_factory=dict)
     file: Path | None = None

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rillgate.app.settings import SettingsError, load_settings
-from rillgate.app.settings_schema import SCHEMA, Each, Rows, Table
+from rillgate.app.settings.load import SettingsError, load_settings
+from rillgate.app.settings.schema import SCHEMA, Each, Rows, Table
 
 NOWHERE = Path("/nonexistent")
 NAMES = {"providers": "lab.", "prices": "lab."}

@@ -2,7 +2,7 @@
 
 A rule takes a value in one of two ways: `take` for what a TOML file holds (or a flag's own type), `read` for
 the text of an environment variable or a flag, which is TOML where it parses as such and plain text elsewhere.
-Both return the checked value or raise `Misfit`, which knows neither file nor key: `settings_sources` adds them.
+Both return the checked value or raise `Misfit`, which knows neither file nor key: `sources` adds them.
 """
 
 from __future__ import annotations

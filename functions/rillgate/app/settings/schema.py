@@ -1,6 +1,6 @@
 """The one table of every key that the configuration has, with the rule for its value.
 
-Defaults stand on the classes in `settings_types`; a test keeps the two and docs/configuration.md together.
+Defaults stand on the classes in `types`; a test keeps the two and docs/configuration.md together.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from rillgate.app import settings_rules as rules
-from rillgate.app.settings_rules import Choice, Number, Rule, Switch, Text, Texts, Whole
+from rillgate.app.settings import rules
+from rillgate.app.settings.rules import Choice, Number, Rule, Switch, Text, Texts, Whole
 
 SECONDS_MAX = 86_400  # one day: every duration then fits the kernel's 32-bit milliseconds twice over
 COUNT_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly

@@ -1,4 +1,4 @@
-"""What the configuration says, as frozen values that are handed down; read once, by `settings.load_settings`.
+"""What the configuration says, as frozen values that are handed down; read once, by `load.load_settings`.
 
 Every public field without `repr=False` and outside `Settings` itself is a key of the configuration file, save those
 that a comment names as found out.
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rillgate.app.secrets import Secret
+from rillgate.app.settings.secrets import Secret
 from rillgate.domain.request import Endpoint, Timeouts
 
 EMBEDDED_MODEL = "smollm2-135m"  # the alias of the one model that the kind `embedded` has

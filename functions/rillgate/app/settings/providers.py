@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from rillgate.app.secrets import Secret, header_safe, read_secret
-from rillgate.app.settings_rules import Misfit, http_url, is_ip_address, shown
-from rillgate.app.settings_schema import KINDS
-from rillgate.app.settings_sources import SettingsError, Tree
-from rillgate.app.settings_types import OLLAMA_PORT, OPENAI_BASE_URL, DefaultModel, ProviderSettings
+from rillgate.app.settings.rules import Misfit, http_url, is_ip_address, shown
+from rillgate.app.settings.schema import KINDS
+from rillgate.app.settings.secrets import Secret, header_safe, read_secret
+from rillgate.app.settings.sources import SettingsError, Tree
+from rillgate.app.settings.types import OLLAMA_PORT, OPENAI_BASE_URL, DefaultModel, ProviderSettings
 
 _T = TypeVar("_T")
 

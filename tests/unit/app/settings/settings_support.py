@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rillgate.app.settings import Settings, SettingsError, load_settings
+from rillgate.app.settings.load import Settings, SettingsError, load_settings
 
 
 def load(

@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from rillgate.app.naming import Names
-from rillgate.app.secrets import Secret
-from rillgate.app.settings_providers import read_providers
-from rillgate.app.settings_rules import is_loopback, shown
-from rillgate.app.settings_schema import TIMEOUTS
-from rillgate.app.settings_sources import SettingsError, Tree, read_sources
-from rillgate.app.settings_types import (
+from rillgate.app.settings.providers import read_providers
+from rillgate.app.settings.rules import is_loopback, shown
+from rillgate.app.settings.schema import TIMEOUTS
+from rillgate.app.settings.secrets import Secret
+from rillgate.app.settings.sources import SettingsError, Tree, read_sources
+from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
     AuthSettings,
     DefaultModel,

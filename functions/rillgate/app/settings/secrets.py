@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from rillgate.app.settings_rules import Misfit
+from rillgate.app.settings.rules import Misfit
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _REMEDY = "put the key into an environment variable or a file and give 'env:NAME', 'file:/path' or 'none'"

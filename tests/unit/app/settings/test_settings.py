@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rillgate.domain.request import Timeouts
-from tests.unit.app.settings_support import load, refusal, whole_example
+from tests.unit.app.settings.settings_support import load, refusal, whole_example
 
 ORIGINS = ("https://a.example", "http://b.example:81")
 

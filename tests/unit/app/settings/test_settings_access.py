@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.settings import is_loopback
-from tests.unit.app.settings_support import load, refusal
+from rillgate.app.settings.load import is_loopback
+from tests.unit.app.settings.settings_support import load, refusal
 
 ALLOWED = {"allow_unauthenticated": True}
 
