@@ -24,7 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BUFFER_BYTES_HIGH = 8 * 1024  # with it a thousand silent clients cost 90 MB; with 32 KiB 131 (docs/adr/0009)
 BUFFER_BYTES_LOW = 2 * 1024
-MERGE_BYTES_MAX = 2 * 1024  # one send, which the transport holds whole; a single larger frame goes alone
+SEND_BYTES_MAX = 2 * 1024  # the transport holds what it was given whole; a larger frame is cut
 
 
 @dataclass(slots=True)
@@ -90,7 +90,10 @@ class StreamWriter:
         if not self.started:
             self.started = True
             data = self._opening + data
-        self._queue.append(data)
+        if len(data) <= SEND_BYTES_MAX:
+            self._queue.append(data)
+        else:
+            self._queue.extend(data[at : at + SEND_BYTES_MAX] for at in range(0, len(data), SEND_BYTES_MAX))
         self._queued += len(data)
         self.stats.buffer_bytes_peak = max(self.stats.buffer_bytes_peak, self._queued)
         _wake(self._work)
@@ -129,6 +132,7 @@ class StreamWriter:
                 last = self._closed and not self._queue
                 await self._send_one({"type": "http.response.body", "body": body, "more_body": not last})
                 self.stats.bytes_sent += len(body)
+                self._taken(len(body))  # until now it was held, so it counted
                 if last:
                     self.finished = True
                     return
@@ -153,18 +157,16 @@ class StreamWriter:
         self._heartbeats.restart()
 
     def _take(self) -> bytes:
-        """Everything queued up to one merged send, in order; a frame that is larger goes alone."""
+        """Everything queued up to one send, in order."""
         first = self._queue.popleft()
         size = len(first)
         if not self._queue:
-            self._taken(size)
             return first
         parts = [first]
-        while self._queue and size + len(self._queue[0]) <= MERGE_BYTES_MAX:
+        while self._queue and size + len(self._queue[0]) <= SEND_BYTES_MAX:
             part = self._queue.popleft()
             parts.append(part)
             size += len(part)
-        self._taken(size)
         return b"".join(parts)
 
     def _taken(self, size: int) -> None:

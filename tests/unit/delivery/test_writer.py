@@ -10,7 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from rillgate.delivery.writer import BUFFER_BYTES_HIGH, BUFFER_BYTES_LOW, MERGE_BYTES_MAX, StreamWriter
+from rillgate.delivery.writer import BUFFER_BYTES_HIGH, BUFFER_BYTES_LOW, SEND_BYTES_MAX, StreamWriter
 from tests.fakes.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -92,17 +92,36 @@ async def test_writer_client_behind_merges_what_waits_in_order() -> None:
     assert len(f.wire.bodies) < 10
 
 
-async def test_writer_merged_sends_never_pass_their_bound() -> None:
-    """A send is at most the merge bound; a larger frame goes alone and whole."""
+async def test_writer_send_never_passes_its_bound() -> None:
+    """Small frames are merged and a large one is cut; the bytes stay what they are."""
     f = Fixture()
     f.wire.open.clear()
-    huge = b"h" * (3 * MERGE_BYTES_MAX)
-    for frame in [b"a" * 600] * 9 + [huge] + [b"b" * 600] * 9:
+    frames = [b"a" * 600] * 9 + [b"h" * (3 * SEND_BYTES_MAX + 1)] + [b"b" * 600] * 9
+    for frame in frames:
         f.writer.put(frame)
     f.wire.open.set()
     await f.end()
-    assert all(len(body) <= MERGE_BYTES_MAX or body == huge for body in f.wire.bodies)
-    assert huge in f.wire.bodies
+    assert max(map(len, f.wire.bodies)) <= SEND_BYTES_MAX
+    assert b"".join(f.wire.bodies) == b"".join(frames)
+
+
+async def test_writer_cut_frame_gets_no_heartbeat_inside() -> None:
+    """A heartbeat stands between frames, also when a frame takes several sends and the client is slow."""
+    f = Fixture(heartbeat_s=12, stall_s=0)
+    await f.begin()
+    frame = b"h" * (3 * SEND_BYTES_MAX)
+    f.wire.open.clear()
+    f.writer.put(frame)
+    for _ in range(4):
+        await wait_all_tasks_blocked()
+        f.clock.advance(12)
+        f.wire.open.set()
+        await asyncio.sleep(0)
+        f.wire.open.clear()
+    f.wire.open.set()
+    await wait_all_tasks_blocked()
+    await f.end()
+    assert frame in b"".join(f.wire.bodies)
 
 
 async def test_writer_above_high_mark_waits_for_the_low_mark() -> None:
@@ -112,7 +131,7 @@ async def test_writer_above_high_mark_waits_for_the_low_mark() -> None:
     f.wire.open.clear()
     f.writer.put(b"second")  # is being sent
     await wait_all_tasks_blocked()
-    size = 0
+    size = len(b"second")  # what is being sent is held, so it counts
     while not f.writer.full:
         f.writer.put(b"x" * 1024)
         size += 1024

@@ -1,1 +1,1 @@
-"""The configuration: one file, environment and flags in, one frozen `Settings` out. `load` begins; the rest serves it."""
+"""The configuration: one file, environment and flags in, one frozen `Settings` out. `load` begins; the rest serves."""
