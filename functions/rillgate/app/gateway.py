@@ -116,7 +116,7 @@ class Gateway:
         return Backend(OpenAIProvider(name, own_host=provider.is_openai_itself), location)
 
     def _readiness(self) -> Readiness:
-        conditions = {"encoder": self.encoders.ready, "not shutting down": lambda: not self.streams.draining}
+        conditions = {"encoder": self.encoders.ready, "shutdown": lambda: not self.streams.draining}
         if self.embedded is not None:
             conditions["embedded model"] = self.embedded.is_ready
         return Readiness(conditions)
