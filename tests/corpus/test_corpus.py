@@ -23,7 +23,8 @@ def described(delta: Delta) -> dict[str, Any]:
     name = type(delta).__name__
     if isinstance(delta, ErrorDelta):
         return {name: error_fields(delta.error)}
-    return {name: {key: value for key, value in asdict(delta).items() if value is not None}}
+    fields = msgspec.structs.asdict(delta) if isinstance(delta, msgspec.Struct) else asdict(delta)
+    return {name: {key: value for key, value in fields.items() if value is not None}}
 
 
 def error_fields(error: UpstreamError) -> dict[str, Any]:
