@@ -793,7 +793,7 @@ class ModelInTest:
 
 
 def embedded_gateway(model: EmbeddedModel, clock: FakeClock | None = None, **variables: str) -> Gateway:
-    """A gateway with the embedded provider and nothing else."""
+    """A gateway with the embedded provider, and nothing else unless `variables` name it."""
     settings = load_settings(config=None, flags={}, environ=variables, cwd=Path("/nowhere"))
     return Gateway(settings, embedded=model, clock=clock)
 
@@ -868,6 +868,22 @@ async def test_request_for_an_embedded_model_that_died_is_503_and_says_what_to_s
             assert got.headers["x-should-retry"] == "false"
         assert (await ask(g, "GET", "/readyz")).json["waiting_for"] == ["embedded model"]
         assert (await ask(g, "GET", "/healthz")).status == 200
+
+
+async def test_readyz_with_a_dead_embedded_model_beside_another_provider_is_ready(tmp_path: Path) -> None:
+    """A model that will never answer is waited for only while it starts, where somebody else can answer."""
+    inside = ModelInTest(tmp_path)
+    async with FakeProvider() as fake:
+        gateway = embedded_gateway(inside.model, OPENAI_BASE_URL=fake.base_url, RILLGATE_BACKEND="embedded")
+        async with serving(gateway.asgi, drain=gateway.streams) as address:
+            g = GatewayInTest(gateway, address)
+            await gateway.encoders.loaded()
+            assert (await ask(g, "GET", "/readyz")).json["waiting_for"] == ["embedded model"]
+            await inside.say('{"error": "the package xllamacpp is not installed"}')
+            while inside.model.state == "starting":
+                await asyncio.sleep(0)
+            assert (await ask(g, "GET", "/readyz")).status == 200
+            assert (await ask(g, "POST", CHAT, json=chat_body(model="openai/fake-model"))).stream.done
 
 
 async def test_metrics_count_what_was_served() -> None:

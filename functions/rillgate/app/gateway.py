@@ -118,8 +118,13 @@ class Gateway:
     def _readiness(self) -> Readiness:
         conditions = {"encoder": self.encoders.ready, "shutdown": lambda: not self.streams.draining}
         if self.embedded is not None:
-            conditions["embedded model"] = self.embedded.is_ready
+            conditions["embedded model"] = self._embedded_settled
         return Readiness(conditions)
+
+    def _embedded_settled(self) -> bool:
+        """Whether the embedded model answers; one that never will is not waited for where another provider serves."""
+        model = self.embedded
+        return model is None or model.is_ready() or (model.state == "dead" and len(self.backends) > 1)
 
     async def _list_models(self, provider: str) -> list[str]:
         """Ids of a provider's models, as its own list says.

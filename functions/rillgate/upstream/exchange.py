@@ -150,10 +150,6 @@ class Exchange:
         for client in clients:
             await client.aclose()
 
-    def connections(self) -> int:
-        """How many origins have a client; for tests and diagnostics."""
-        return len(self._clients)
-
     def _client(self, base_url: str) -> httpx2.AsyncClient:
         parts = urlsplit(base_url)
         origin = (parts.scheme, parts.netloc)
