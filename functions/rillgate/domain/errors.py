@@ -2,7 +2,10 @@
 
 RillgateError
 ├── ClientError              the caller's: a 4xx that names the field and the remedy
+│   ├── AuthError            no key, or none that may do this; 401 or 403
+│   └── BudgetError          a limit stands in the way; 429 or 403
 ├── CapacityError            ours: too many streams, shutting down; 503 with Retry-After
+│   └── BudgetUnavailable    the ledger's store did not answer; 503
 ├── UpstreamError            the provider's: a 5xx (or its own 4xx passed on)
 │   ├── UpstreamTimeout      it fell silent past its deadline; 504
 │   └── UpstreamTruncated    it ended without its terminal event; 502
@@ -15,6 +18,7 @@ Source: reference table of OpenAI error types and codes, https://platform.openai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict, Unpack
 
 
@@ -27,6 +31,7 @@ class Details(TypedDict, total=False):
     param: str | None
     retry_after_s: float | None
     should_retry: bool | None
+    headers: Mapping[str, str] | None
 
 
 class RillgateError(Exception):
@@ -40,6 +45,7 @@ class RillgateError(Exception):
         param: the request field at fault, dotted, such as `messages[0].role`.
         retry_after_s: seconds for `Retry-After`; None sends none.
         should_retry: for `x-should-retry`, which steers the official SDKs; None sends none.
+        headers: further headers of an error response, in lower case.
     """
 
     status: int = 500
@@ -56,6 +62,7 @@ class RillgateError(Exception):
         param: str | None = None,
         retry_after_s: float | None = None,
         should_retry: bool | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -65,6 +72,7 @@ class RillgateError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+        self.headers = headers or {}
 
 
 class ClientError(RillgateError):
@@ -74,12 +82,41 @@ class ClientError(RillgateError):
     kind = "invalid_request_error"
 
 
+class AuthError(ClientError):
+    """Nothing, or nothing valid, was presented, or it does not allow this. Trying again changes nothing."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class BudgetError(ClientError):
+    """A limit stands in the way. The message names scope, window and reset.
+
+    Attributes:
+        scope: whose limit it is.
+    """
+
+    status = 429
+    kind = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(self, message: str, *, scope: str, **details: Unpack[Details]) -> None:
+        super().__init__(message, **details)
+        self.scope = scope
+
+
 class CapacityError(RillgateError):
     """This process cannot take the request now; the same request may succeed a moment later."""
 
     status = 503
     kind = "server_error"
     code = "overloaded"
+
+
+class BudgetUnavailable(CapacityError):
+    """The ledger's store did not answer in time, so nothing can be authorized; the same request may succeed soon."""
+
+    code = "budget_unavailable"
 
 
 class UpstreamError(RillgateError):

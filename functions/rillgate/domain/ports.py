@@ -7,7 +7,10 @@ from typing import Any, Protocol
 
 from rillgate.domain.delta import Delta
 from rillgate.domain.errors import RillgateError, UpstreamError
+from rillgate.domain.limits import Amounts, Budget
+from rillgate.domain.principal import Principal, VirtualKey
 from rillgate.domain.request import ChatRequest, Endpoint, UpstreamRequest
+from rillgate.domain.spending import Ask, Grant, Level, Record
 from rillgate.domain.usage import Usage
 
 # What Rillgate adds to an answer: the content of its field `rillgate`, empty when there is nothing to say.
@@ -162,3 +165,103 @@ class Encoding(Protocol):
 
     def pieces(self, text: str) -> list[str]:
         """`text` cut by the encoding's own pre-tokenizer; no token crosses a cut."""
+
+
+class Ledger(Protocol):
+    """Holds and charges. Every method may be called again with the same arguments without harm."""
+
+    async def authorize(self, ask: Ask) -> Grant:
+        """Hold what a request may take, in all of its scopes or in none.
+
+        Raises:
+            BudgetError: a limit, a block or an unknown price stands in the way; nothing stays held.
+            BudgetUnavailable: the store did not answer; what was held by then is captured when it expires.
+        """
+
+    async def extend(self, grant: Grant, output_tokens: int) -> bool:
+        """Hold `output_tokens` more for each choice, in all scopes; changes `grant`. False where that was refused.
+
+        Raises: BudgetUnavailable: the store did not answer; the old hold is the bound.
+        """
+
+    async def settle(self, grant: Grant, actual: Amounts, record: Record) -> None:
+        """Charge what was taken, release the rest, and keep the record. Nothing at all in `actual` voids the hold.
+
+        Raises: BudgetUnavailable: some of it could not be written; what is still held is captured when it expires.
+        """
+
+    async def levels(self, scopes: Sequence[str]) -> Sequence[Level]:
+        """How full the limits of these scopes are now.
+
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+
+class KeyVault(Protocol):
+    """Keys and the secret behind tickets, as a store has them."""
+
+    async def key(self, key_id: str) -> VirtualKey | None:
+        """A virtual key as it is now; None for none.
+
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+    async def ticket_secret(self) -> bytes:
+        """The secret that signs tickets, 32 bytes; made on first use, and the same for everybody.
+
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+    async def use_ticket(self, ticket_id: str, expires_s: int) -> bool:
+        """Mark a ticket for one use as used; False when it was already.
+
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+
+class Gatekeeper(Protocol):
+    """From a credential to whoever presents it."""
+
+    async def principal(self, credential: str) -> Principal:
+        """Check a key or a ticket.
+
+        Raises:
+            AuthError: 401, it is wrong, unknown, expired or revoked; the message says which.
+            BudgetUnavailable: the store did not answer.
+        """
+
+    async def principal_for_one_use(self, ticket: str) -> Principal:
+        """Check a ticket for one use and use it up.
+
+        Raises: as `principal`.
+        """
+
+    async def issue_ticket(
+        self,
+        issuer: Principal,
+        *,
+        user: str | None,
+        ttl_s: int,
+        models: Sequence[str],
+        budget: Budget,
+        one_use: bool,
+    ) -> str:
+        """A signed ticket in the name of `issuer`'s key.
+
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+
+class AwsCalls(Protocol):
+    """Signed calls to one AWS service over kept connections."""
+
+    async def call(self, target: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """One POST of JSON; gives status and body of whatever answer came. It is not repeated.
+
+        Args:
+            target: `x-amz-target`, such as "DynamoDB_20120810.UpdateItem".
+            body: the request's JSON.
+            timeout_s: for the whole call once connected.
+        Raises:
+            UpstreamError: no connection, no answer in time, or a broken one. A connection that was late is closed.
+        """

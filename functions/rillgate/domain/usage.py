@@ -13,6 +13,7 @@ class Usage:
         input_tokens: prompt tokens, cached ones included.
         output_tokens: completion tokens, reasoning included.
         cached_input_tokens: the part of `input_tokens` read from the provider's cache.
+        cache_write_tokens: the part of `input_tokens` written to it.
         reasoning_tokens: the part of `output_tokens` spent on reasoning.
         estimated: True when the numbers are our count and not the provider's.
     """
@@ -20,5 +21,6 @@ class Usage:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     estimated: bool = False

@@ -1,0 +1,1 @@
+"""Floor 3: from a credential to a principal."""
