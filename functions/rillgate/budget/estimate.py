@@ -4,8 +4,8 @@ Place:  dialect.parse → budget.estimate → ledger.authorize. Pure. The provid
 Source: reference table of OpenAI's chat format: 3 tokens around each message, 1 more for a name, 3 that begin the
         reply; tools are rendered into the prompt with some tokens around each function, property and enumeration.
 
-What is no text (images, audio, files) counts nothing: its price follows a formula of each model. Nothing here raises:
-a value of a shape that is not known counts as nothing, and the provider says what it thinks of it.
+What is no text (images, audio, files) counts nothing here: `media` bounds it, for holds. Nothing here raises: a value
+of a shape that is not known counts as nothing, and the provider says what it thinks of it.
 """
 
 from __future__ import annotations

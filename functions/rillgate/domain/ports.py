@@ -87,6 +87,12 @@ class Provider(Protocol):
 
     @property
     def dialect(self) -> str: ...
+    @property
+    def bills_after_cancel(self) -> bool:
+        """Whether it goes on and bills for what it makes after its connection was closed.
+
+        Such a one is always held to its cap, and what was abandoned there is charged as if it had used it up.
+        """
 
     def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest:
         """The provider's own request for `model`, with the cap under the name that the provider reads."""
@@ -201,7 +207,7 @@ class KeyVault(Protocol):
     """Keys and the secret behind tickets, as a store has them."""
 
     async def key(self, key_id: str) -> VirtualKey | None:
-        """A virtual key as it is now; None for none.
+        """A virtual key as it is now, revoked and expired ones too; None for none.
 
         Raises: BudgetUnavailable: the store did not answer.
         """
@@ -213,9 +219,9 @@ class KeyVault(Protocol):
         """
 
     async def use_ticket(self, ticket_id: str, expires_s: int) -> bool:
-        """Mark a ticket for one use as used; False when it was already.
+        """Mark a ticket for one use as used; False when it was already. True is given once for each ticket.
 
-        Raises: BudgetUnavailable: the store did not answer.
+        Raises: BudgetUnavailable: the store did not answer; whether the ticket is used up is not known.
         """
 
 
@@ -223,17 +229,18 @@ class Gatekeeper(Protocol):
     """From a credential to whoever presents it."""
 
     async def principal(self, credential: str) -> Principal:
-        """Check a key or a ticket.
+        """Check a key, or a ticket that may be sent with many requests.
 
         Raises:
-            AuthError: 401, it is wrong, unknown, expired or revoked; the message says which.
+            AuthError: 401, and what is wrong: it is no key of ours, mistyped, unknown, revoked or expired; a ticket
+                is not ours, expired, for one use, or its key is no longer good. The credential is not repeated.
             BudgetUnavailable: the store did not answer.
         """
 
     async def principal_for_one_use(self, ticket: str) -> Principal:
-        """Check a ticket for one use and use it up.
+        """Check a ticket for one use, and use it up if nothing else is wrong with it. Nothing else is taken.
 
-        Raises: as `principal`.
+        Raises: as `principal`, and AuthError for a ticket that was used.
         """
 
     async def issue_ticket(
@@ -248,7 +255,17 @@ class Gatekeeper(Protocol):
     ) -> str:
         """A signed ticket in the name of `issuer`'s key.
 
-        Raises: BudgetUnavailable: the store did not answer.
+        Args:
+            issuer: who presented a key.
+            user: who the ticket is charged to; None for the key's own.
+            ttl_s: 1 to 3600 seconds from now; to 60 for one use.
+            models: globs that restrict the ticket further than its key; empty for no further.
+            budget: the ticket's own limits. Its version and block do not travel.
+            one_use: whether it is good for one request only.
+        Raises:
+            AuthError: 403, the issuer is itself a ticket; 401, it presented nothing.
+            ClientError: 400, `ttl_s` or `user` is out of bounds, or the ticket would be longer than 4 KiB.
+            BudgetUnavailable: the store did not answer.
         """
 
 

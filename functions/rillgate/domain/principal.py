@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from rillgate.domain.limits import Budget
 
@@ -47,7 +48,7 @@ class Principal:
         ticket_id: of the ticket; None for a key.
         models: globs over the names that may be asked for; each tuple must allow the name, an empty one allows all.
         tags: the key's.
-        ticket_budget: the ticket's own limits, which travel in it.
+        ticket_budget: the ticket's own limits, which travel in it; None for a key, and for a ticket without limits.
     """
 
     key_id: str | None = None
@@ -64,6 +65,10 @@ class Principal:
         if self.key_id is None:
             return ""
         return f"{self.key_id}/{self.user or ''}" if self.ticket_id is not None else self.key_id
+
+    def allows(self, model: str) -> bool:
+        """Whether this one may ask for a model: by the name that is asked for, upper and lower case apart."""
+        return all(any(fnmatchcase(model, glob) for glob in globs) for globs in self.models if globs)
 
 
 ANYBODY = Principal()

@@ -179,11 +179,13 @@ class _Rendering:
         parts += [f"REMOVE {', '.join(removes)}"] if removes else []
         request: dict[str, Any] = {
             "TableName": table,
-            "Key": {"pk": {"S": write.key.pk}, "sk": {"S": write.key.sk}},
-            "UpdateExpression": " ".join(parts),
-            "ExpressionAttributeNames": {alias: name for name, alias in self._names.items()},
+            "Key": key_attributes(write.key),
             "ReturnValues": {"nothing": "NONE", "changed": "UPDATED_NEW", "all": "ALL_NEW"}[write.returns],
         }
+        if parts:  # empty expressions and empty maps are refused
+            request["UpdateExpression"] = " ".join(parts)
+        if self._names:
+            request["ExpressionAttributeNames"] = {alias: name for name, alias in self._names.items()}
         if conditions:
             request["ConditionExpression"] = " AND ".join(conditions)
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
@@ -221,6 +223,11 @@ class _Rendering:
 def attribute(value: Value) -> dict[str, str]:
     """A value as DynamoDB's JSON has it."""
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
+
+
+def key_attributes(key: Key) -> dict[str, dict[str, str]]:
+    """A primary key as DynamoDB's JSON has it."""
+    return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
 
 
 def item_attributes(item: Item) -> dict[str, dict[str, str]]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -110,8 +111,11 @@ class Exchange:
         *,
         connect_s: float,
         pool_s: float = POOL_TIMEOUT_S,
+        on_sending: Callable[[], None] | None = None,
     ) -> AsyncIterator[UpstreamResponse]:
         """Send the request and give the response as soon as its headers are there.
+
+        `on_sending` is called when there is a connection and the request's first byte is about to be written.
 
         Leaving the block closes the response: a connection whose body was read to its end goes back to the pool,
         any other is closed, which is what cancels a provider's work.
@@ -132,6 +136,7 @@ class Exchange:
             ],
             content=request.body or None,
             timeout=timeout(connect_s, pool_s),
+            extensions=_trace(on_sending) if on_sending is not None else None,
         )
         with _mapped(provider):
             response = await client.send(outgoing, stream=True)
@@ -159,6 +164,16 @@ class Exchange:
                 self._ssl_context = httpx2.create_ssl_context()
             client = self._clients[origin] = make_client(self._ssl_context, self._connections_max)
         return client
+
+
+def _trace(on_sending: Callable[[], None]) -> dict[str, Any]:
+    """httpcore's own way of saying how far a request has come."""
+
+    async def tell(event: str, info: dict[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            on_sending()
+
+    return {"trace": tell}
 
 
 async def _close(response: httpx2.Response) -> None:

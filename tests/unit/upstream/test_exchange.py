@@ -55,6 +55,32 @@ async def test_exchange_read_to_the_end_gives_its_connection_back() -> None:
         assert fake.connections_opened == 1
 
 
+async def test_exchange_says_when_it_begins_to_send() -> None:
+    """Once for each request, on a new connection and on a kept one; before that, the provider knows nothing of it."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        for _ in range(2):
+            sent: list[int] = []
+            opening = exchange.open(
+                "fake", endpoint(fake), CHAT, connect_s=5, on_sending=lambda sent=sent: sent.append(len(fake.chats))
+            )
+            before = len(fake.chats)
+            async with opening as response:
+                await response.read()
+            assert sent == [before]
+
+
+async def test_exchange_that_finds_nobody_says_that_nothing_was_sent() -> None:
+    """A refused connection has cost nothing."""
+    sent: list[bool] = []
+    async with FakeProvider() as gone:
+        pass
+    async with exchange_for() as exchange:
+        with pytest.raises(UpstreamError):
+            async with exchange.open("fake", endpoint(gone), CHAT, connect_s=5, on_sending=lambda: sent.append(True)):
+                raise AssertionError
+    assert sent == []
+
+
 async def test_exchange_left_early_closes_its_connection() -> None:
     """Leaving before the body's end is what cancels a provider."""
     async with FakeProvider() as fake, exchange_for() as exchange:

@@ -1,0 +1,268 @@
+"""The ledger: holds that are authorized, extended, and settled or voided, over any store.
+
+Everything is a conditional write to one item, so there is nothing to lock and nothing to repair: a process may die
+between any two writes, and what it held is captured by whoever writes to the scope after the hold has expired. The
+scopes of one request are written in parallel; where one refuses, the others are voided.
+Source: reference on folded holds, section 5; its failure matrix is section 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rillgate.budget.holds import more_amounts
+from rillgate.domain.errors import BudgetUnavailable
+from rillgate.domain.limits import GLOBAL, NOTHING, UNLIMITED, Amounts, Budget
+from rillgate.domain.ports import Clock
+from rillgate.domain.spending import Ask, Grant, Level, Record, ScopeHold
+from rillgate.ledger.admission import Admission
+from rillgate.ledger.budget_cache import BudgetCache
+from rillgate.ledger.expressions import HoldWrites, charge_late
+from rillgate.ledger.items import Hold, hold_name, level, read_hold
+from rillgate.ledger.keys import scope_key
+from rillgate.ledger.outcomes import Done, Stale, Taken, why_not_extended
+from rillgate.ledger.records import record_write
+from rillgate.ledger.store import Store
+from rillgate.ledger.upkeep import Upkeep
+from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, StoreUnavailable
+
+SETTLE_PAUSES_S = (0.2, 0.8, 2.0)  # between tries; the store itself has tried three times in each
+EXTEND_TRIES = 4
+
+Tell = Callable[..., None]
+
+
+class StoreLedger:
+    """`domain.ports.Ledger` over a store.
+
+    Args:
+        grace_s: how long after its expiry a hold is captured; more than clocks differ.
+        quota_status: 429, or 403 for clients that expect it, where a day's, month's or total budget is used up.
+        tell: called with an event's name and fields: `budget_warning`, `hold_captured`, `ledger_upkeep_failed`.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, grace_s: float, tell: Tell, quota_status: int = 429) -> None:
+        self._store = store
+        self._clock = clock
+        self._grace_s = grace_s
+        self._tell = tell
+        self._quota_status = quota_status
+        self._budgets = BudgetCache(store, clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._upkeep = Upkeep(store, clock, grace_s, tell, self._later)
+        self._settling: dict[str, set[asyncio.Future[None]]] = {}
+
+    async def authorize(self, ask: Ask) -> Grant:
+        """Hold what a request may take, in all of its scopes or in none. See `domain.ports.Ledger`."""
+        try:
+            budgets = await self._charged(ask)
+        except StoreUnavailable as error:
+            raise unavailable() from error
+        admission = Admission(
+            self._store,
+            self._budgets,
+            self._upkeep,
+            ask,
+            budgets,
+            now_s=int(self._clock.wall()),
+            quota_status=self._quota_status,
+            settled=self._settled,
+        )
+        try:
+            return await admission.run()
+        except StoreUnavailable as error:
+            raise unavailable() from error
+        finally:
+            for hold in admission.to_void():
+                self._later(self._void(ask.hold_id, hold))
+
+    async def extend(self, grant: Grant, output_tokens: int) -> bool:
+        """Hold more, in all scopes or in none. See `domain.ports.Ledger`."""
+        more = more_amounts(grant.ask, output_tokens)
+        holds = list(grant.holds.values())
+        results = await asyncio.gather(*(self._grow(grant.ask, hold, more) for hold in holds), return_exceptions=True)
+        if all(result is True for result in results):
+            grant.output_tokens += output_tokens
+            return True
+        less = Amounts(-more.tokens, -more.cost_nanos)
+        grown = [hold for hold, result in zip(holds, results, strict=True) if result is True]
+        await asyncio.gather(*(self._grow(grant.ask, hold, less) for hold in grown), return_exceptions=True)
+        failed = next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is None:
+            return False
+        raise unavailable() from failed
+
+    async def settle(self, grant: Grant, actual: Amounts, record: Record) -> None:
+        """Charge what was taken, release the rest, keep the record. See `domain.ports.Ledger`."""
+        holds = list(grant.holds.values())
+        work = [self._settle(grant, hold, actual) for hold in holds]
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for hold in holds:
+            self._settling.setdefault(hold.scope, set()).add(over)
+        try:
+            results = await asyncio.gather(*work, self._keep(record), return_exceptions=True)
+        finally:
+            over.set_result(None)
+            for hold in holds:
+                self._forget_settling(hold.scope, over)
+        for result in results:
+            if isinstance(result, StoreUnavailable):
+                raise unavailable() from result
+            if isinstance(result, BaseException):
+                raise result
+
+    async def levels(self, scopes: Sequence[str]) -> Sequence[Level]:
+        """How full the limits of these scopes are now. See `domain.ports.Ledger`."""
+        try:
+            budgets = await self._budgets.of(scopes)
+            items = await self._store.read([scope_key(scope) for scope in scopes])
+        except StoreUnavailable as error:
+            raise unavailable() from error
+        now_s = self._clock.wall()
+        return [
+            level(scope, limit, item or EMPTY, now_s)
+            for scope, item in zip(scopes, items, strict=True)
+            for limit in budgets[scope].limits
+        ]
+
+    async def aclose(self) -> None:
+        """Finish what goes on in the background."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _charged(self, ask: Ask) -> dict[str, Budget]:
+        """The scopes that are charged: those with a budget, and every key's; where there is none, `global`."""
+        budgets = await self._budgets.of(ask.scopes)
+        for scope, own in ask.own_budgets.items():
+            budgets[scope] = replace(budgets[scope], limits=own.limits, streams_max=own.streams_max)
+        charged = {scope: budget for scope, budget in budgets.items() if _is_charged(scope, budget)}
+        return charged or {GLOBAL: budgets.get(GLOBAL, UNLIMITED)}
+
+    async def _settled(self, scopes: Iterable[str]) -> bool:
+        """Wait for what is being settled here; False where that is nothing."""
+        over = [future for scope in scopes for future in self._settling.get(scope, ())]
+        if over:
+            await asyncio.wait(over)
+        return bool(over)
+
+    def _forget_settling(self, scope: str, over: asyncio.Future[None]) -> None:
+        rest = self._settling[scope]
+        rest.discard(over)
+        if not rest:
+            del self._settling[scope]
+
+    async def _settle(self, grant: Grant, hold: ScopeHold, actual: Amounts) -> None:
+        """Settle one scope, trying again for some seconds. Afterwards the grant no longer has this hold."""
+        for pause_s in (*SETTLE_PAUSES_S, None):
+            try:
+                item = await self._settle_once(grant.ask.hold_id, hold, actual)
+            except StoreUnavailable:
+                if pause_s is None:
+                    raise
+                await sleep(self._clock, pause_s)
+                continue
+            grant.holds.pop(hold.scope, None)
+            self._upkeep.look(hold.scope, hold.budget, item, whole=False)
+            return
+
+    async def _settle_once(self, hold_id: str, hold: ScopeHold, actual: Amounts) -> Item:
+        """Settle, whatever value the hold has by now; what was captured meanwhile is charged beyond its hold."""
+        writes = HoldWrites(hold.scope, hold.budget, hold_id)
+        while True:
+            now_s = self._clock.wall()
+            believed = read_hold(hold.value)
+            seen = self._upkeep.seen(hold.scope)
+            try:
+                return await self._store.write(writes.settle(believed, actual, now_s, seen))
+            except ConditionFailed as failed:
+                found = failed.item.get(hold_name(hold_id))
+            if found is not None:  # an extension that was thought lost had been done
+                hold.value = str(found)
+                continue
+            late = charge_late(hold.scope, believed, actual) if now_s >= believed.expires_s + self._grace_s else None
+            return EMPTY if late is None else await self._store.write(late)  # else it was settled before
+
+    async def _void(self, hold_id: str, hold: ScopeHold) -> None:
+        """Take a hold away that may or may not be there, as far as the store lets us; else it is captured."""
+        try:
+            await self._settle_once(hold_id, hold, NOTHING)
+        except StoreUnavailable:
+            pass
+
+    async def _keep(self, record: Record) -> None:
+        for pause_s in (*SETTLE_PAUSES_S, None):
+            try:
+                await self._store.write(record_write(record))
+                return
+            except StoreUnavailable:
+                if pause_s is None:
+                    raise
+                await sleep(self._clock, pause_s)
+
+    async def _grow(self, ask: Ask, hold: ScopeHold, more: Amounts) -> bool:
+        """Change one scope's hold by `more`; False where there is no room, or no hold any more."""
+        for _ in range(EXTEND_TRIES):
+            before = read_hold(hold.value)
+            after = Hold(
+                before.expires_s,
+                before.generation + 1,
+                before.tokens + more.tokens,
+                before.cost_nanos + more.cost_nanos,
+                before.started_s,
+            )
+            writes = HoldWrites(hold.scope, hold.budget, ask.hold_id)
+            if any(limit.amount < more.of(limit.meter) for limit in hold.budget.limits):
+                return False  # a counter that nobody began in this minute would let it pass
+            try:
+                await self._store.write(writes.extend(before, after, self._clock.wall()))
+            except ConditionFailed as failed:
+                match why_not_extended(failed.item, hold.budget, ask.hold_id, hold.value, after.value):
+                    case Done():
+                        pass
+                    case Taken(value):
+                        hold.value = value
+                        continue
+                    case Stale():
+                        hold.budget = await self._budgets.again(hold.scope)
+                        continue
+                    case _:
+                        return False
+            hold.value = after.value
+            hold.generation = after.generation
+            hold.held = after.amounts
+            return True
+        return False
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something in the background that nobody waits for but `aclose`."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tell("ledger_upkeep_failed", error=type(error).__name__)
+
+
+def _is_charged(scope: str, budget: Budget) -> bool:
+    """Whether somebody set a budget here, ever; and every key, so that every request has a hold."""
+    return bool(budget.version or budget.limits or budget.streams_max) or scope.startswith("key:")
+
+
+def unavailable() -> BudgetUnavailable:
+    """The store did not answer."""
+    return BudgetUnavailable("The budget of this request cannot be checked now; try again.", retry_after_s=1)
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Wait by the clock that tests can move."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+    try:
+        await over
+    finally:
+        timer.cancel()

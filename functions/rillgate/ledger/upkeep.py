@@ -1,0 +1,137 @@
+"""What whoever writes to a scope does for it in passing: capture holds that died, announce warning marks.
+
+Nothing here is needed for the books to be right. It runs in the background, and a failure is told and forgotten: the
+next write to the scope sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from itertools import islice
+from typing import Any
+
+from rillgate.domain.limits import Budget
+from rillgate.domain.ports import Clock
+from rillgate.domain.spending import Record
+from rillgate.ledger.expressions import CAPTURED_MAX, announce, capture
+from rillgate.ledger.items import HOLD, LIVE, Hold, counter, holds, number
+from rillgate.ledger.records import record_write
+from rillgate.ledger.store import Store
+from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, Returns, StoreUnavailable
+
+WHOLE_LIVE_MAX = 64  # with more live holds the whole item is not asked for each time
+WHOLE_EVERY = 8
+SCOPES_MAX = 4096
+
+Later = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Upkeep:
+    """Looks at the items that writes give back.
+
+    Args:
+        later: does something in the background.
+    """
+
+    def __init__(self, store: Store, clock: Clock, grace_s: float, tell: Callable[..., None], later: Later) -> None:
+        self._store = store
+        self._clock = clock
+        self._grace_s = grace_s
+        self._tell = tell
+        self._later = later
+        self._seen: dict[str, Item] = {}  # by scope, without its holds
+        self._writes = 0
+        self._announced: set[tuple[str, str, int]] = set()
+        self._capturing: set[str] = set()
+
+    def returns(self, scope: str) -> Returns:
+        """What an authorize should give back: everything, unless that is much and was looked at not long ago."""
+        self._writes += 1
+        many = number(self._seen.get(scope, EMPTY), LIVE) > WHOLE_LIVE_MAX
+        return "changed" if many and self._writes % WHOLE_EVERY else "all"
+
+    def seen(self, scope: str) -> Item:
+        """The scope's counters as they were seen last."""
+        return self._seen.get(scope, EMPTY)
+
+    def look(self, scope: str, budget: Budget, item: Item, *, whole: bool) -> None:
+        """Take notice of an item, whole or in part."""
+        counters = {name: value for name, value in item.items() if name[0] != HOLD}
+        before = self._seen.pop(scope, EMPTY)
+        self._seen[scope] = counters if whole else {**before, **counters}
+        while len(self._seen) > SCOPES_MAX:
+            del self._seen[next(iter(self._seen))]
+        self._look_at_marks(scope, budget, item)
+        expired = self.expired(item)
+        if expired and scope not in self._capturing:
+            self._capturing.add(scope)
+            self._later(self._capture(scope, expired))
+
+    def expired(self, item: Item) -> dict[str, Hold]:
+        """Holds whose time and grace are over."""
+        before_s = self._clock.wall() - self._grace_s
+        dead = ((hold_id, hold) for hold_id, _, hold in holds(item) if hold.expires_s < before_s)
+        return dict(islice(dead, CAPTURED_MAX))
+
+    async def capture(self, scope: str, expired: dict[str, Hold]) -> None:
+        """Capture holds that died, and record them.
+
+        Raises: StoreUnavailable
+        """
+        try:
+            await self._store.write(capture(scope, expired))
+        except ConditionFailed:
+            return  # somebody else was faster with one of them; the next write to the scope sees the rest
+        for hold_id, hold in expired.items():
+            await self._store.write(record_write(_record(scope, hold_id, hold)))
+            self._tell("hold_captured", scope=scope, hold_id=hold_id, tokens=hold.tokens, cost_nanos=hold.cost_nanos)
+
+    async def _capture(self, scope: str, expired: dict[str, Hold]) -> None:
+        try:
+            await self.capture(scope, expired)
+        except StoreUnavailable:
+            self._tell("ledger_upkeep_failed", scope=scope)
+        finally:
+            self._capturing.discard(scope)
+
+    def _look_at_marks(self, scope: str, budget: Budget, item: Item) -> None:
+        """Announce the highest mark that each limit's counter has reached, once for each process that sees it."""
+        if not budget.warn_percents:
+            return
+        now_s = self._clock.wall()
+        for limit in budget.limits:
+            name = counter(limit.meter, limit.window, now_s)
+            percent = number(item, name) * 100 // limit.amount if limit.amount else 0
+            reached = max((mark for mark in budget.warn_percents if mark <= percent), default=None)
+            if reached is not None and (scope, name, reached) not in self._announced:
+                self._announced.add((scope, name, reached))
+                self._later(self._announce(scope, name, reached, f"{limit.meter}/{limit.window}"))
+
+    async def _announce(self, scope: str, name: str, percent: int, limit: str) -> None:
+        try:
+            await self._store.write(announce(scope, name, percent))
+        except ConditionFailed:
+            return  # another process was faster
+        except StoreUnavailable:
+            self._announced.discard((scope, name, percent))
+            return
+        self._tell("budget_warning", scope=scope, limit=limit, percent=percent)
+
+
+def _record(scope: str, hold_id: str, hold: Hold) -> Record:
+    """The record of a hold that died: whose it was beyond its scope is not known."""
+    kind, _, name = scope.partition(":")
+    return Record(
+        hold_id=hold_id,
+        started_s=hold.started_s,
+        scopes={scope: hold.amounts},
+        charged=hold.amounts,
+        end="captured",
+        key_id=name if kind == "key" else None,
+        user=name if kind == "user" else None,
+        team=name if kind == "team" else None,
+        ticket_id=name if kind == "ticket" else None,
+        model=name if kind == "model" else None,
+        estimated=True,
+        captured_scope=scope,
+    )

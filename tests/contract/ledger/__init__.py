@@ -1,0 +1,1 @@
+"""What every store of the ledger keeps to."""
