@@ -47,6 +47,7 @@ lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/serve.in -o requirements/serve.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/ministack.in -o requirements/ministack.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --no-deps requirements/embedded.in -o requirements/embedded.txt
 
 clean: ## remove everything that was made here

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cancel, fakes, first_token, machine, memory, micro, relay, start
+from benchmarks import cancel, fakes, first_token, ledger, machine, memory, micro, relay, start
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.report import Report, Row
 
@@ -31,9 +31,10 @@ class Effort:
     cancels: int = 100
     silent_clients: int = 1000
     loads: relay.Loads = relay.FULL
+    ledger: ledger.Effort = ledger.FULL
 
 
-QUICK = Effort(1000, 2, 1, 1, 20, 4, 50, relay.QUICK)
+QUICK = Effort(1000, 2, 1, 1, 20, 4, 50, relay.QUICK, ledger.QUICK)
 
 
 def main() -> int:
@@ -52,6 +53,7 @@ def main() -> int:
         "cancel": lambda: cancel.rows(effort.cancels),
         "memory": lambda: memory.rows(effort.silent_clients),
         "relay": lambda: relay.rows(tools, effort.loads),
+        "ledger": lambda: ledger.rows(tools, effort.ledger),
     }
     failed = [name for name in options.only or groups if not _take(name, groups[name], report)]
     print(f"\n{report.as_table()}\n")
@@ -98,7 +100,7 @@ def _document(report: Report) -> None:
 
 
 def _options() -> argparse.Namespace:
-    names = ("micro", "start", "first_token", "cancel", "memory", "relay")
+    names = ("micro", "start", "first_token", "cancel", "memory", "relay", "ledger")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
     parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"some of: {', '.join(names)}")

@@ -19,8 +19,8 @@ def rows(times: int) -> Iterator[Row]:
         g.wait_ready()
         direct, through = Stream(fake.port), Stream(g.port)
         for _ in range(WARM_UP):
-            _once(direct), _once(through)
-        samples = [(_once(direct), _once(through)) for _ in range(times)]
+            once(direct), once(through)
+        samples = [(once(direct), once(through)) for _ in range(times)]
         direct.close(), through.close()
     beside, beside_spread = spread_of([each[0] for each in samples])
     median, spread = spread_of([each[1] for each in samples])
@@ -36,8 +36,9 @@ def rows(times: int) -> Iterator[Row]:
         )
 
 
-def _once(client: Stream) -> float:
-    began = client.ask(MODEL)
+def once(client: Stream, model: str = MODEL) -> float:
+    """Milliseconds from a request's first byte to the first text."""
+    began = client.ask(model)
     found = client.read_until(FIRST)
     took = client.read_at - began
     client.read_to_end(found)

@@ -118,6 +118,8 @@ def _relay(encoding: Encoding) -> Relay:
         include_usage=False,
         prompt_tokens=0,
         cut_notice="",
+        cut_report=dict,
+        length_report={},
         on_content=timing.content,
     )
 

@@ -192,14 +192,21 @@ class Gateway:
 
 
 @contextmanager
-def gateway(providers: Mapping[str, str], *, embedded: bool = False, **settings: object) -> Iterator[Gateway]:
+def gateway(
+    providers: Mapping[str, str],
+    *,
+    embedded: bool = False,
+    environ: Mapping[str, str] | None = None,
+    **settings: object,
+) -> Iterator[Gateway]:
     """A gateway in front of these providers, by name and base URL.
 
     Args:
         embedded: with the embedded model instead.
+        environ: more variables of its environment, such as AWS's.
         settings: such as `timeouts__stall_s=300`.
     """
-    variables = {f"RILLGATE_{name.upper()}": str(value) for name, value in settings.items()}
+    variables = {f"RILLGATE_{name.upper()}": str(value) for name, value in settings.items()} | dict(environ or {})
     for name, base_url in providers.items():
         variables[f"RILLGATE_PROVIDERS__{name.upper()}__KIND"] = "openai"
         variables[f"RILLGATE_PROVIDERS__{name.upper()}__BASE_URL"] = base_url

@@ -91,35 +91,39 @@ def rows(fakes: Fakes, loads: Loads) -> Iterator[Row]:
         proxy_ports = dict(zip(ports, proxy[1], strict=True)) if proxy else {}
 
         def through_gateway(name: str) -> Measured:
-            return _run(fakes, g.port, f"{name}/{MODEL}", scripts[name], g.pid)
+            return run(fakes, g.port, f"{name}/{MODEL}", scripts[name], g.pid)
 
         def through_nginx(name: str) -> Measured | None:
-            return _run(fakes, proxy_ports[name], MODEL, scripts[name], proxy[0].pid) if proxy else None
+            return run(fakes, proxy_ports[name], MODEL, scripts[name], proxy[0].pid) if proxy else None
 
         def direct(name: str) -> Measured:
-            return _run(fakes, ports[name], MODEL, scripts[name], None)
+            return run(fakes, ports[name], MODEL, scripts[name], None)
 
         through_gateway("short")  # connections are open and every path has been gone once
         for name, load in scripts.items():
             # In turn, so that what else happens on this machine happens to both.
             found = [(through_gateway(name), through_nginx(name)) for _ in range(loads.repeats)]
-            ours = _median([each for each, _ in found])
-            theirs = _median([each for _, each in found if each is not None]) if proxy else None
+            ours = median([each for each, _ in found])
+            theirs = median([each for _, each in found if each is not None]) if proxy else None
             if name == "short":
                 yield _request_row(load, ours, theirs)
             else:
                 yield _chunk_row(name, load, ours, theirs)
             if name == "burst":
-                beside = _median([direct(name) for _ in range(loads.repeats)])
+                beside = median([direct(name) for _ in range(loads.repeats)])
                 yield _throughput_row(load, ours, beside)
 
 
-def _median(found: list[Measured]) -> Measured:
+def median(found: list[Measured]) -> Measured:
     """The middle one by CPU, or by time where nobody's CPU is measured."""
     return sorted(found, key=lambda each: each.cpu_s or each.wall_s)[len(found) // 2]
 
 
-def _run(fakes: Fakes, port: int, model: str, load: Load, pid: int | None) -> Measured:
+def run(fakes: Fakes, port: int, model: str, load: Load, pid: int | None) -> Measured:
+    """One load through one way; `pid` is of the process whose processor time is taken.
+
+    Raises: BenchmarkError: a stream failed.
+    """
     before = cpu_seconds(pid) if pid else 0.0
     address = f"http://127.0.0.1:{port}/v1/chat/completions"
     command = fakes.load(address, model, load.at_once, load.streams, OUTPUT_TOKENS_MAX)

@@ -120,7 +120,8 @@ def _beside(row: Row) -> str:
         return ""
     reference = f"{row.beside.name} {number(row.beside.value)} {row.unit}"
     if not row.beside.ratio:
-        return f"{reference}: +{number(row.value - row.beside.value)}"
+        more = row.value - row.beside.value
+        return f"{reference}: {'' if more < 0 else '+'}{number(more)}"
     return f"{reference}: × {number(row.value / row.beside.value)}" if row.beside.value else reference
 
 

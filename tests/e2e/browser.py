@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, ViewportSize, async_playwright, expect
 
 from tests.e2e.real import RealGateway, real_gateway
 from tests.e2e.stub import StubGateway, stub_gateway
@@ -89,7 +89,8 @@ def console() -> Console:
 @pytest.fixture
 async def page(browser: Browser, console: Console) -> AsyncIterator[Page]:
     """An empty tab with storage of its own. At its end the console must hold nothing that the test did not expect."""
-    async with await browser.new_context(viewport={"width": 1100, "height": 760}) as context:
+    viewport: ViewportSize = {"width": 1100, "height": 760}
+    async with await browser.new_context(viewport=viewport, locale="en-US", timezone_id="UTC") as context:
         page = await context.new_page()
         page.set_default_timeout(PATIENCE_S * 1000)
         console.watch(page)

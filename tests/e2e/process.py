@@ -33,8 +33,13 @@ def command(*arguments: str) -> list[str]:
     return [str(script), *arguments] if script.exists() else [sys.executable, "-m", "rillgate.cli.main", *arguments]
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """An environment of `variables` and what a program cannot start without."""
+def environment(cwd: Path | None = None, **variables: str) -> dict[str, str]:
+    """An environment of `variables` and what a program cannot start without.
+
+    Without a working directory of its own the ledger is in memory, unless `variables` say otherwise: nothing is left.
+    """
+    if cwd is None:
+        variables.setdefault("RILLGATE_LEDGER__URL", "memory:")
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "SYSTEMROOT") if name in os.environ}
     paths = [variables.pop("PYTHONPATH", ""), _SOURCE_ROOT]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **variables}
@@ -61,7 +66,7 @@ async def run(*arguments: str, cwd: Path | None = None, **variables: str) -> Fin
     """Run `rillgate` to its end."""
     process = await asyncio.create_subprocess_exec(
         *command(*arguments),
-        env=environment(**variables),
+        env=environment(cwd, **variables),
         cwd=cwd or tempfile.gettempdir(),
         stdin=DEVNULL,
         stdout=PIPE,
@@ -191,7 +196,7 @@ async def serving(
     """
     process = await asyncio.create_subprocess_exec(
         *command("serve", *([] if port is None else ["--port", str(port)]), *arguments),
-        env=environment(**variables),
+        env=environment(cwd, **variables),
         cwd=cwd or tempfile.gettempdir(),
         stdin=DEVNULL,
         stdout=PIPE,

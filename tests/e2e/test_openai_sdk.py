@@ -261,7 +261,7 @@ async def test_sdk_reads_over_heartbeats_wherever_they_stand() -> None:
 async def heartbeat(g: GatewayInTest, clock: FakeClock, exchange: Exchange) -> int:
     """Silence for long enough, then the provider's next step. Gives the number of heartbeats so far."""
     (run,) = g.gateway.streams._running
-    stats: WriterStats = run.writer.stats  # type: ignore[attr-defined]
+    stats: WriterStats = run.stage.writer.stats  # type: ignore[attr-defined]
     sent = stats.sends
     while not exchange.paused:
         await asyncio.sleep(0)

@@ -141,6 +141,21 @@ async def test_page_stats_while_running_are_estimates_and_then_the_usage(chat: P
     [
         ("length", {}, "length: it reached its token limit"),
         ("length", {"rillgate": {"stop": "budget", "estimated": True}}, "length: the gateway cut it: budget"),
+        (
+            "length",
+            {"rillgate": {"stop": "budget", "scope": "team:core", "reset": "2026-11-22T00:00:00Z", "estimated": True}},
+            "length: cut by the budget of team:core, which is renewed Nov 22, 2026, 12:00 AM",
+        ),
+        (
+            "length",
+            {"rillgate": {"stop": "budget", "scope": "key:a1", "estimated": True}},
+            "length: cut by the budget of key:a1",
+        ),
+        (
+            "length",
+            {"rillgate": {"stop": "budget", "scope": "request", "estimated": True}},
+            "length: the gateway cut it: the limit of this request",
+        ),
         ("content_filter", {}, "content_filter: the provider’s content filter stopped it"),
         ("eos", {}, "eos"),
     ],
@@ -262,6 +277,28 @@ HTTP_ERRORS: Final = {
         "Too many streams.",
         f"request id {REQUEST_ID} · retry after 7 s",
     ),
+    "used up": HttpError(
+        429,
+        {
+            "content-type": "application/json",
+            "x-should-retry": "false",
+            "x-rillgate-scope": "key:a1",
+            "x-rillgate-reset": "2026-11-22T00:00:00Z",
+        },
+        b'{"error":{"message":"All spent.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}',
+        "Error 429 · insufficient_quota",
+        "All spent.",
+        f"request id {REQUEST_ID} · scope key:a1 · renewed Nov 22, 2026, 12:00 AM",
+    ),
+    "used up for good": HttpError(
+        429,
+        {"content-type": "application/json", "x-rillgate-scope": "key:a1", "x-rillgate-reset": "one day"},
+        b'{"error":{"message":"All spent.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}',
+        "Error 429 · insufficient_quota",
+        "All spent.",
+        f"request id {REQUEST_ID} · scope key:a1 · renewed one day",
+    ),
+    "a proxy's 401": HttpError(401, {"content-type": "text/html"}, b"Log in first", "Error 401", "Log in first"),
     "a proxy's page": HttpError(
         502, {"content-type": "text/html"}, b"<b>Bad Gateway</b>", "Error 502", "<b>Bad Gateway</b>"
     ),
@@ -283,6 +320,38 @@ async def test_page_http_error_is_shown_as_the_gateway_sent_it(
     await expect(answer(chat).locator(".waiting")).to_be_hidden()
     await expect(chat.get_by_role("button", name="Send")).to_be_visible()
     console.expect(f"status of {error.status}")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_page_refusal_that_names_a_time_is_not_repeated_by_itself(
+    chat: Page, stub: StubGateway, console: Console, status: int
+) -> None:
+    """The page spends nothing that nobody asked for: after any time the next request is the one that a hand sends."""
+    await chat.clock.install()
+    exchange = await asked(chat, stub, "hi")
+    await exchange.answer(status, b"{}", {"content-type": "application/json", "retry-after": "1"})
+    await expect(answer(chat).locator(".failure-facts")).to_contain_text("retry after 1 s")
+    console.expect(f"status of {status}")
+    await chat.clock.fast_forward(3_600_000)
+    exchange = await asked(chat, stub, "by hand")
+    assert exchange.messages == [("user", "by hand")]
+    await exchange.finish()
+
+
+async def test_page_says_quietly_what_the_budgets_leave(chat: Page, stub: StubGateway) -> None:
+    """Beside the other numbers, when the answer is there; in the middle of it nothing moves."""
+    exchange = await asked(chat, stub, "hi")
+    left = {"x-ratelimit-remaining-tokens": "6000", "x-rillgate-remaining-usd": "1.5"}
+    await exchange.start(200, {"content-type": "text/event-stream", **left})
+    await exchange.text("one")
+    await expect(stat(chat, "output")).to_have_text("≈ 1 out")
+    await expect(stat(chat, "left")).to_be_hidden()
+    await exchange.finish(usage=(3, 1))
+    await expect(stat(chat, "left")).to_have_text("at least 6,000 tokens and $1.50 left")
+    exchange = await asked(chat, stub, "no limits")
+    await exchange.finish(usage=(3, 0))
+    await expect(stat(chat, "input")).to_have_text("3 in")
+    await expect(stat(chat, "left")).to_be_hidden()
 
 
 async def test_page_error_inside_the_stream_is_shown_below_what_came(chat: Page, stub: StubGateway) -> None:

@@ -238,3 +238,98 @@ async def test_meter_counts_and_rates(
 ) -> None:
     """Rates rest on the time between the words; the wait before the first and after the last does not blur them."""
     assert await loaded.evaluate(MEASURE, [chunks, now, end]) == expected
+
+
+# What budgets say -----------------------------------------------------------------------------------------------
+
+LEFT: Final = """async (headers) => (await import("/assets/budget.js")).leftWords(new Headers(headers))"""
+TOKENS: Final = "x-ratelimit-remaining-tokens"
+USD: Final = "x-rillgate-remaining-usd"
+
+LEFTOVERS: Final[dict[str, tuple[dict[str, str], str]]] = {
+    "no limits": ({}, ""),
+    "requests only": ({"x-ratelimit-remaining-requests": "5"}, ""),
+    "tokens": ({TOKENS: "1234567"}, "at least 1,234,567 tokens left"),
+    "nothing": ({TOKENS: "0", USD: "0"}, "at least 0 tokens and $0.00 left"),
+    "dollars": ({USD: "25"}, "at least $25.00 left"),
+    "cents are cut and not rounded": ({USD: "1.999999999"}, "at least $1.99 left"),
+    "less than a cent": ({USD: "0.000000001"}, "at least $0.00 left"),
+    "something else": ({TOKENS: "many", USD: "<b>"}, ""),
+}
+
+
+@pytest.mark.parametrize(("headers", "said"), LEFTOVERS.values(), ids=LEFTOVERS)
+async def test_budget_words_of_what_is_left(loaded: Page, headers: dict[str, str], said: str) -> None:
+    """Never more than there is, and nothing where the gateway says nothing."""
+    assert await loaded.evaluate(LEFT, headers) == said
+
+
+# Calls with and without a key -----------------------------------------------------------------------------------
+
+CALLS: Final = """async (keys) => {
+    const { listModels, streamChat, useKey } = await import("/assets/gateway.js");
+    const sent = [];
+    window.fetch = async (path, options) => {
+        const headers = new Headers(options.headers);
+        sent.push([path, headers.get("authorization"), headers.get("content-type")]);
+        return path === "v1/models" ? Response.json({ data: [] }) : new Response("data: [DONE]\\n\\n");
+    };
+    for (const key of keys) {
+        useKey(key);
+        await listModels();
+        for await (const _ of streamChat({ messages: [] }, undefined, () => {}));
+    }
+    return sent;
+}"""
+
+
+async def test_calls_carry_the_key_that_is_in_use_and_nothing_once_it_is_forgotten(loaded: Page) -> None:
+    """Both calls, as Bearer; without a key they have no such header at all."""
+    key = "rill_of-the-tests"
+    sent = await loaded.evaluate(CALLS, [None, key, None])
+    bearer = f"Bearer {key}"
+    assert sent == [
+        [path, authorization, content_type]
+        for authorization in (None, bearer, None)
+        for path, content_type in (("v1/models", None), ("v1/chat/completions", "application/json"))
+    ]
+
+
+REFUSED: Final = """async ([status, body, then]) => {
+    const { listModels, useKey } = await import("/assets/gateway.js");
+    window.fetch = async () => {
+        if (then !== "the same") useKey(then);
+        return new Response(body, { status });
+    };
+    useKey("rill_of-the-tests");
+    try {
+        await listModels();
+    } catch (error) {
+        return [error.code, error.asksForKey];
+    }
+}"""
+
+
+def refusal(code: str | None) -> str:
+    """An error's body in OpenAI's shape."""
+    return json.dumps({"error": {"message": "No.", "type": "invalid_request_error", "param": None, "code": code}})
+
+
+REFUSALS: Final[dict[str, tuple[int, str, str | None, list[Any]]]] = {
+    "wrong key": (401, refusal("invalid_api_key"), "the same", ["invalid_api_key", True]),
+    "expired key": (401, refusal("key_expired"), "the same", ["key_expired", True]),
+    "type in place of a code": (401, refusal(None), "the same", ["invalid_request_error", True]),
+    "key that was replaced meanwhile": (401, refusal("key_expired"), "rill_another", ["key_expired", False]),
+    "key that was forgotten meanwhile": (401, refusal("key_expired"), None, ["key_expired", False]),
+    "proxy that wants something else": (401, "<p>Log in", "the same", [None, False]),
+    "right key that may not": (403, refusal("permission_denied"), "the same", ["permission_denied", False]),
+    "used up": (429, refusal("insufficient_quota"), "the same", ["insufficient_quota", False]),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "then", "expected"), REFUSALS.values(), ids=REFUSALS)
+async def test_refused_call_asks_for_a_key_where_another_one_helps(
+    loaded: Page, status: int, body: str, then: str | None, expected: list[Any]
+) -> None:
+    """401 from the gateway about the key in use, and nothing else."""
+    assert await loaded.evaluate(REFUSED, [status, body, then]) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -80,25 +81,52 @@ async def test_serve_says_what_was_found_and_is_not_used() -> None:
 
 
 async def test_serve_on_a_unix_socket_serves_there_and_takes_the_file_away(tmp_path: Path) -> None:
-    """For a reverse proxy on the same machine; it is not loopback, so the operator has to say so."""
+    """For a reverse proxy on the same machine; it is not loopback, so keys are required, or the flag is."""
     path = tmp_path / "gateway.sock"
     variables: dict[str, Any] = {"RILLGATE_SERVER__UNIX_SOCKET": str(path)}
-    refused = await run("serve", **variables)
+    refused = await run("serve", **variables, RILLGATE_AUTH__REQUIRED="false")
     assert refused.code == 2
     assert "--allow-unauthenticated" in refused.err
     async with FakeProvider() as fake:
         variables |= variables_for(fake)
-        async with serving("--allow-unauthenticated", port=None, **variables) as served:
-            assert served.out[0] == f"Rillgate listens on unix:{path}"
-            await served.says("^Keys are OFF")
-            reader, writer = await asyncio.open_unix_connection(path)
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: llm.example\r\nConnection: close\r\n\r\n")
-            assert b"200 OK" in await reader.read()
-            writer.close()
-            await writer.wait_closed()
-            served.signal(signal.SIGTERM)
-            assert await served.ended() == 0
-        assert not path.exists()
+        cases: list[tuple[list[str], str, bytes]] = [
+            (["--allow-unauthenticated"], "^Keys are OFF", b"200 OK"),
+            ([], "^Keys are on: .*`rillgate keys create", b"401 Unauthorized"),
+        ]
+        for flags, said, status in cases:
+            async with serving(*flags, port=None, **variables) as served:
+                assert served.out[0] == f"Rillgate listens on unix:{path}"
+                await served.says(said)
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"GET /v1/models HTTP/1.1\r\nHost: llm.example\r\nConnection: close\r\n\r\n")
+                assert status in await reader.read()
+                writer.close()
+                await writer.wait_closed()
+                served.signal(signal.SIGTERM)
+                assert await served.ended() == 0
+            assert not path.exists()
+
+
+async def test_serve_keeps_its_ledger_in_the_working_directory(tmp_path: Path) -> None:
+    """With nothing configured: a file for this user alone, named at start, and no other file when it has ended."""
+    async with FakeProvider() as fake, serving(cwd=tmp_path, **variables_for(fake)) as served:
+        await served.says(f"^Ledger: {re.escape(str(tmp_path / 'rillgate.db'))}$")
+        assert (await served.post("/chat/stream", {"prompt": "hi"}))[0] == 200
+        served.signal(signal.SIGTERM)
+        assert await served.ended() == 0
+    assert os.listdir(tmp_path) == ["rillgate.db"]
+    assert (tmp_path / "rillgate.db").stat().st_mode & 0o777 == 0o600
+
+
+async def test_serve_with_a_ledger_that_cannot_be_used_names_it_in_one_line(tmp_path: Path) -> None:
+    """Before it listens: which file, and what to do."""
+    (tmp_path / "rillgate.db").write_text("somebody's notes, longer than the header of a database " * 20)
+    finished = await run("serve", "--port", "0", cwd=tmp_path)
+    assert (finished.code, finished.out) == (2, "")
+    (line,) = finished.err.splitlines()
+    assert line.startswith("rillgate: ")
+    assert str(tmp_path / "rillgate.db") in line
+    assert "no SQLite database" in line
 
 
 # What it refuses
@@ -108,7 +136,9 @@ BROKEN_FILES = [
     ("[server]\nprot = 8000", "server.prot"),
     ('[server]\nport = "8000"', "server.port"),
     ("[server]\nport = 70000", "server.port"),
-    ("[auth]\nrequired = true", "auth.required"),
+    ("[auth]\nrequired = false\n[server]\nhost = '0.0.0.0'", "auth.required"),
+    ("[timeouts]\ntotal_s = 0", "timeouts.total_s"),
+    ("[ledger]\nurl = 'redis://localhost'", "ledger.url"),
     ('[providers.lab]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key = "env:NOT_SET"', "NOT_SET"),
     ('[providers.lab]\nkind = "gemini"', "providers.lab.kind"),
     ('[providers.lab]\nkind = "openai"\nbase_url = "127.0.0.1"', "providers.lab.base_url"),
@@ -152,11 +182,11 @@ async def test_serve_with_wrong_flags_and_variables_says_which(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-async def test_serve_beyond_loopback_is_refused_without_the_flag(host: str) -> None:
+async def test_serve_beyond_loopback_without_keys_is_refused_without_the_flag(host: str) -> None:
     """Whoever reaches the port would spend the tokens: one line says how to mean it."""
     cases: list[tuple[list[str], dict[str, Any]]] = [
-        (["--host", host], {}),
-        ([], {"RILLGATE_SERVER__HOST": host}),
+        (["--host", host], {"RILLGATE_AUTH__REQUIRED": "false"}),
+        ([], {"RILLGATE_SERVER__HOST": host, "RILLGATE_AUTH__REQUIRED": "0"}),
     ]
     for arguments, variables in cases:
         finished = await run("serve", "--port", "0", *arguments, **variables)

@@ -65,10 +65,14 @@ class GatewayInTest:
         return client
 
     async def idle(self) -> None:
-        """Wait until no request is being served and all that were are settled."""
+        """Wait until no request is being served."""
         while self.gateway.streams.running():
             await asyncio.sleep(0)
-        await self.gateway.streams.settled()
+
+    async def settled(self) -> None:
+        """Wait until no request is being served and the books of all that were are closed."""
+        await self.idle()
+        assert await self.gateway.streams.settled()
 
     async def new_key(
         self,

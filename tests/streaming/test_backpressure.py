@@ -48,7 +48,7 @@ async def test_stream_stalled_client_stops_the_providers_writes() -> None:
         stood_at = await exchange.stands_still()
         assert stood_at < 8 * 1024 * 1024
         (run,) = g.gateway.streams._running
-        assert run.writer.stats.buffer_bytes_peak < 3 * BUFFER_BYTES_HIGH  # type: ignore[attr-defined]
+        assert run.stage.writer.stats.buffer_bytes_peak < 3 * BUFFER_BYTES_HIGH  # type: ignore[attr-defined]
         client.abort()
         await fake.closed()
         client.close()

@@ -699,6 +699,8 @@ async def test_every_answer_has_an_id_of_its_own() -> None:
             ("GET", "/v1/models", {}),
             ("GET", "/v1/models/none", {}),
             ("POST", "/v1/requests/none/cancel", {}),
+            ("POST", "/v1/tickets", {}),
+            ("GET", "/v1/usage", {}),
             ("GET", "/healthz", {}),
             ("HEAD", "/healthz", {}),
             ("GET", "/readyz", {}),
@@ -794,7 +796,8 @@ class ModelInTest:
 
 def embedded_gateway(model: EmbeddedModel, clock: FakeClock | None = None, **variables: str) -> Gateway:
     """A gateway with the embedded provider, and nothing else unless `variables` name it."""
-    settings = load_settings(config=None, flags={}, environ=variables, cwd=Path("/nowhere"))
+    environ = {"RILLGATE_LEDGER__URL": "memory:", **variables}
+    settings = load_settings(config=None, flags={}, environ=environ, cwd=Path("/nowhere"))
     return Gateway(settings, embedded=model, clock=clock)
 
 
@@ -916,7 +919,7 @@ async def test_metrics_are_shown_to_this_machine_only_unless_set_otherwise() -> 
     async with FakeProvider() as fake:
         async with gateway_for(fake, allow_unauthenticated=True) as g:
             assert (await ask(g, "GET", "/metrics")).status == 200
-            for header in (forwarded, {"forwarded": "for=203.0.113.9"}):
+            for header in (forwarded, {"forwarded": "for=203.0.113.9"}, {"host": "rebound.example"}):
                 got = await ask(g, "GET", "/metrics", headers=header)
                 assert (got.status, got.error["code"]) == (403, "metrics_refused")
             assert await asgi_status(g.gateway, "/metrics", client=("203.0.113.9", 5)) == 403
@@ -987,6 +990,8 @@ ROUTES = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/fake-model"),
     ("POST", "/v1/requests/req_1/cancel"),
+    ("POST", "/v1/tickets"),
+    ("GET", "/v1/usage"),
     ("GET", "/"),
     ("GET", "/assets/page.js"),
     ("GET", "/healthz"),

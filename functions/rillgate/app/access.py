@@ -5,7 +5,8 @@ name of its own that resolves to it, and would spend their tokens. Whatever show
 `Host` that is not loopback, a foreign `Origin`, a `Sec-Fetch-Site` from elsewhere, a forwarded request.
 
 Origins that the operator lists in `server.cors_origins` are not foreign. `--allow-unauthenticated`, which serves
-others on purpose, lifts the checks of `Host` and of forwarding; pages of strangers are refused all the same.
+others on purpose, lifts the checks of `Host` and of forwarding; pages of strangers are refused all the same. Where
+keys are required none of this is needed: a stranger's page has no key, and browsers attach none by themselves.
 Source: https://www.w3.org/TR/fetch-metadata/, read 2026-11.
 """
 
@@ -27,7 +28,7 @@ class AccessGuard:
 
     Args:
         app: what is guarded.
-        origins: origins whose pages may use this gateway beside its own; "*" for all.
+        origins: origins whose pages may use this gateway beside its own.
         allow_unauthenticated: serve others than this machine.
     """
 
@@ -55,7 +56,7 @@ class AccessGuard:
                 raise _refused("the request was forwarded by a proxy")
         origin = header(scope, b"origin")
         if origin is not None:
-            if "*" in self._origins or origin in self._origins:
+            if origin in self._origins:
                 return
             if not host or origin.lower() not in (f"http://{host}", f"https://{host}"):
                 raise _refused(f"the Origin {origin!r} is foreign; list it in server.cors_origins if it is yours")

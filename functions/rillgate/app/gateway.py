@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -11,16 +13,19 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rillgate import __version__
 from rillgate.app.access import AccessGuard
+from rillgate.app.answers import EXCEPTION_HANDLERS
+from rillgate.app.books import Books
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
 from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.encoders import Encoders
 from rillgate.app.page_routes import page_routes
+from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
-from rillgate.app.routes import EXCEPTION_HANDLERS, Backend, Handlers, told
+from rillgate.app.routes import Backend, Handlers, told
 from rillgate.app.settings.types import ProviderSettings, Settings
 from rillgate.domain.errors import UpstreamError
-from rillgate.domain.ports import Clock, Location
+from rillgate.domain.ports import Clock, Ledger, Location
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.pipeline.call import Limits, Services
 from rillgate.pipeline.streams import Streams
@@ -34,8 +39,12 @@ POOL_HEADROOM = 32  # for lists of models, beside the streams
 EXPOSED_HEADERS = [
     "x-request-id",
     "retry-after",
+    "retry-after-ms",
     "x-should-retry",
     "x-rillgate-output-tokens-max",
+    "x-rillgate-scope",
+    "x-rillgate-remaining-usd",
+    "x-rillgate-reset",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
@@ -45,20 +54,31 @@ EXPOSED_HEADERS = [
     "x-vercel-ai-ui-message-stream",
 ]
 CORS_MAX_AGE_S = 86_400
+SETTLED_WAIT_S = 6.0  # for holds to be settled at the end, within the server's patience for the whole of it
 
 
 class Gateway:
-    """A composed gateway.
+    """A composed gateway. Nothing is opened or started before its lifespan begins.
+
+    Args:
+        settings: the configuration.
+        clock, embedded, ledger: others than the usual ones, for tests.
 
     Attributes:
         asgi: the app; its lifespan starts and ends everything below.
         streams: what runs, for the server's drain.
         catalog: names of models.
         embedded: the embedded model, where a provider is of that kind.
+        books: ledger and keys.
     """
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, embedded: EmbeddedModel | None = None
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        embedded: EmbeddedModel | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         clock = clock or LoopClock()
         limits = settings.limits
@@ -67,6 +87,7 @@ class Gateway:
         self.streams = Streams(limits.streams_max)
         self.metrics = Metrics()
         self.encoders = Encoders()
+        self.books = Books(settings, clock, os.environ, _log_ledger_event, ledger)
         self.exchange = Exchange(
             connections_max=limits.streams_max + POOL_HEADROOM, user_agent=f"rillgate/{__version__}"
         )
@@ -80,8 +101,19 @@ class Gateway:
             metrics=self.metrics,
             limits=Limits(limits.output_tokens_default, limits.output_tokens_max),
             encoding=self.encoders.get,
+            ledger=self.books.ledger,
+            ledger_mode=settings.ledger.mode,
+            on_ledger_error=settings.ledger.on_error,
         )
-        handlers = Handlers(settings, services, self.catalog, self.backends, self._readiness())
+        handlers = Handlers(
+            settings,
+            services,
+            self.catalog,
+            self.backends,
+            self._readiness(),
+            gatekeeper=self.books.gatekeeper,
+            pricing=Pricing(settings),
+        )
         self.asgi: App = RequestContext(_guarded(settings, self._starlette(handlers)), clock)
 
     def _starlette(self, handlers: Handlers) -> Starlette:
@@ -93,21 +125,30 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Starts what takes time without waiting for it: the gateway listens at once."""
-        self.encoders.start()
-        if self.embedded is not None:
-            await self.embedded.start()
-        for callback in self.on_started:
-            callback()
-        self.catalog.start()
-        try:
-            yield
-        finally:
-            await self.catalog.close()
-            await self.exchange.aclose()
+        """Starts what takes time without waiting for it: the gateway listens at once.
+
+        Raises: StoreUnavailable: the ledger's file cannot be used.
+        """
+        async with AsyncExitStack() as ending:  # the other way round: the ledger closes when all holds are settled
+            ending.push_async_callback(self.books.aclose)
+            self.books.store.open()
+            self.encoders.start()
+            ending.push_async_callback(self.encoders.loaded)
             if self.embedded is not None:
-                await self.embedded.stop()
-            await self.encoders.loaded()
+                ending.push_async_callback(self.embedded.stop)
+                await self.embedded.start()
+            ending.push_async_callback(self.exchange.aclose)
+            ending.push_async_callback(self._settled)
+            for callback in self.on_started:
+                callback()
+            ending.push_async_callback(self.catalog.close)
+            self.catalog.start()
+            yield
+
+    async def _settled(self) -> None:
+        """Wait for the books of requests that have ended."""
+        if not await self.streams.settled(SETTLED_WAIT_S):
+            log_event("holds_left_unsettled", level="error")
 
     def _backend(self, name: str, provider: ProviderSettings) -> Backend:
         location: Location = _Configured(provider.endpoint())
@@ -168,6 +209,10 @@ def _log_no_list(provider: str, error: Exception) -> None:
     log_event("models_not_listed", level="warning", provider=provider, error=type(error).__name__)
 
 
+def _log_ledger_event(event: str, **fields: Any) -> None:
+    log_event(event, level="warning", **fields)
+
+
 def _embedded_of(settings: Settings) -> EmbeddedModel | None:
     if any(provider.is_embedded for provider in settings.providers.values()):
         return EmbeddedModel()
@@ -175,7 +220,10 @@ def _embedded_of(settings: Settings) -> EmbeddedModel | None:
 
 
 def _guarded(settings: Settings, app: App) -> App:
-    """Strangers are refused first; CORS stands outside the routes, so that their errors carry it too."""
+    """Strangers are refused first; CORS stands outside the routes, so that their errors carry it too.
+
+    Where every request needs a key no guard is needed: a page of a stranger has none.
+    """
     origins = settings.server.cors_origins
     if origins:
         app = CORSMiddleware(
@@ -186,4 +234,6 @@ def _guarded(settings: Settings, app: App) -> App:
             expose_headers=EXPOSED_HEADERS,
             max_age=CORS_MAX_AGE_S,
         )
+    if settings.keys_required:
+        return app
     return AccessGuard(app, origins=origins, allow_unauthenticated=settings.allow_unauthenticated)

@@ -220,16 +220,17 @@ class Names:
         return replace(timeouts, **place.route.timeouts) if place.route is not None else timeouts
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
+    """A model's name as an error repeats it."""
     return repr(name) if len(name) <= NAME_SHOWN_CHARS_MAX else f"{name[:NAME_SHOWN_CHARS_MAX]!r}…"
 
 
 def _unknown(requested: str) -> ClientError:
-    message = f"The model {_shown(requested)} does not exist here: GET /v1/models lists those that do"
+    message = f"The model {shown_name(requested)} does not exist here: GET /v1/models lists those that do"
     return ClientError(message, status=404, code="model_not_found", param="model")
 
 
 def _ambiguous(requested: str, providers: Sequence[str]) -> ClientError:
-    names = [_shown(f"{provider}/{requested}") for provider in providers[:CANDIDATES_SHOWN_MAX]]
-    message = f"The model {_shown(requested)} is listed by more than one provider: ask for {' or '.join(names)}"
+    names = [shown_name(f"{provider}/{requested}") for provider in providers[:CANDIDATES_SHOWN_MAX]]
+    message = f"The model {shown_name(requested)} is listed by more than one provider: ask for {' or '.join(names)}"
     return ClientError(message, code="model_ambiguous", param="model")

@@ -1,38 +1,38 @@
-"""The HTTP surface, as minimal Starlette handlers: read the body, let the dialect parse it, hand it to the pipeline."""
+"""The HTTP surface, as minimal Starlette handlers: let in, read the body, let the dialect parse it, hand it on."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from rillgate.app.access import is_forwarded
+from rillgate.app.access import is_forwarded, is_loopback_name
+from rillgate.app.answers import OPENAI_DIALECT, json_response, private
+from rillgate.app.auth import Door, check_model
 from rillgate.app.catalog import Catalog
-from rillgate.app.context import internal_error, journal_of
+from rillgate.app.context import journal_of
 from rillgate.app.loopback import is_loopback_address
 from rillgate.app.naming import ModelEntry
+from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
 from rillgate.app.settings.types import Settings
-from rillgate.delivery.responses import error_headers
+from rillgate.app.tickets import check_user, parse_ticket_request, ticket_object
+from rillgate.app.usage import own_scopes, usage_object
 from rillgate.dialects import chat_completions, plain_chat
-from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.dialects.plain_chat import EventSource
-from rillgate.domain.ends import End
-from rillgate.domain.errors import ClientError, RillgateError
-from rillgate.domain.ports import Dialect, Location, Provider
-from rillgate.domain.request import ChatRequest
+from rillgate.domain.errors import ClientError
+from rillgate.domain.ports import Dialect, Gatekeeper, Location, Provider
+from rillgate.domain.principal import Principal
+from rillgate.domain.request import ChatRequest, Target
 from rillgate.pipeline.call import Call, Services
 from rillgate.pipeline.serve import serve
 
-OPENAI_DIALECT = ChatCompletions()
 EVENT_SOURCE = EventSource()
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -68,12 +68,18 @@ class Handlers:
         catalog: Catalog,
         backends: dict[str, Backend],
         readiness: Readiness,
+        *,
+        gatekeeper: Gatekeeper,
+        pricing: Pricing,
     ) -> None:
         self._settings = settings
         self._services = services
         self._catalog = catalog
         self._backends = backends
         self._readiness = readiness
+        self._gatekeeper = gatekeeper
+        self._door = Door(gatekeeper, keys_required=settings.keys_required)
+        self._pricing = pricing
 
     def routes(self) -> list[BaseRoute]:
         """Every route but the page's."""
@@ -82,6 +88,8 @@ class Handlers:
             _route("/v1/models", self.models, "GET"),
             _route("/v1/models/{id:path}", self.model, "GET"),
             _route("/v1/requests/{id}/cancel", self.cancel, "POST"),
+            _route("/v1/tickets", self.tickets, "POST"),
+            _route("/v1/usage", self.usage, "GET"),
             _route("/chat/stream", self.chat_stream, "POST"),
             _route("/chat", self.chat_event_source, "GET"),
             _route("/chat/{model:path}", self.chat_event_source, "GET"),
@@ -92,18 +100,22 @@ class Handlers:
 
     async def chat_completions(self, request: Request) -> Response:
         """OpenAI Chat Completions, streaming and not."""
+        principal = await self._let_in(request)
         parsed = chat_completions.parse(await self._body(request))
-        return await self._serve(request, OPENAI_DIALECT, parsed)
+        return await self._serve(request, principal, OPENAI_DIALECT, parsed)
 
     async def chat_stream(self, request: Request) -> Response:
         """One prompt, the same chunks."""
+        principal = await self._let_in(request)
         parsed = plain_chat.parse_body(await self._body(request), self._settings.limits.cut_notice)
-        return await self._serve(request, OPENAI_DIALECT, parsed, plain=True)
+        return await self._serve(request, principal, OPENAI_DIALECT, parsed, plain=True)
 
     async def chat_event_source(self, request: Request) -> Response:
         """For a browser's `EventSource`. Its automatic reconnection is told to stop and never pays again."""
-        if "last-event-id" in request.headers:
+        if "last-event-id" in request.headers:  # before anything else: the ticket in its address is used up by now
             return Response(status_code=204)
+        ticket = request.query_params.get("ticket")
+        principal = _noted(request, await self._door.principal_of_link(request.headers, ticket))
         limits = self._settings.limits
         parsed = plain_chat.parse_query(
             request.path_params.get("model") or request.query_params.get("model"),
@@ -111,54 +123,84 @@ class Handlers:
             limits.cut_notice,
             limits.chat_output_tokens_default,
         )
-        return await self._serve(request, EVENT_SOURCE, parsed, plain=True)
+        return await self._serve(request, principal, EVENT_SOURCE, parsed, plain=True)
 
     async def models(self, request: Request) -> Response:
-        """What can be asked for."""
-        entries = await self._catalog.models()
-        return _json({"object": "list", "data": [self._model_object(entry) for entry in entries]})
+        """What the caller can ask for."""
+        principal = await self._let_in(request)
+        entries = [entry for entry in await self._catalog.models() if principal.allows(entry.id)]
+        return json_response({"object": "list", "data": [self._model_object(entry) for entry in entries]})
 
     async def model(self, request: Request) -> Response:
         """One of them."""
-        return _json(self._model_object(await self._catalog.get(request.path_params["id"])))
+        principal = await self._let_in(request)
+        entry = await self._catalog.get(request.path_params["id"])
+        check_model(principal, entry.id)
+        return json_response(self._model_object(entry))
 
     def _model_object(self, entry: ModelEntry) -> dict[str, Any]:
         return {"id": entry.id, "object": "model", "created": 0, "owned_by": entry.provider}
 
     async def cancel(self, request: Request) -> Response:
-        """Stop a running request, by its `x-request-id` or the client's own id."""
+        """Stop a running request of the caller's own, by its `x-request-id` or the client's own id."""
+        principal = await self._let_in(request)
         request_id = request.path_params["id"]
-        if not self._services.streams.cancel(request_id):
+        if not self._services.streams.cancel(request_id, principal.owner):
             raise ClientError(
                 f"No running request has the id {request_id[:80]!r}; it may have ended.",
                 status=404,
                 code="request_not_found",
             )
-        return _json({"id": request_id, "cancelled": True})
+        return json_response({"id": request_id, "cancelled": True})
+
+    async def tickets(self, request: Request) -> Response:
+        """A ticket in the name of the caller's key."""
+        issuer = _noted(request, await self._door.issuer(request.headers))
+        wanted = parse_ticket_request(await self._body(request))
+        check_user(issuer, wanted.user)
+        issued_s = self._services.clock.wall()
+        ticket = await self._gatekeeper.issue_ticket(
+            issuer,
+            user=wanted.user,
+            ttl_s=wanted.ttl_s,
+            models=wanted.models,
+            budget=wanted.budget,
+            one_use=wanted.one_use,
+        )
+        return private(json_response(ticket_object(ticket, wanted, issued_s)))
+
+    async def usage(self, request: Request) -> Response:
+        """The caller's limits and what is left of them."""
+        principal = await self._let_in(request)
+        levels = await self._services.ledger.levels(own_scopes(principal))
+        return private(json_response(usage_object(principal, levels)))
 
     async def healthz(self, request: Request) -> Response:
         """This process answers."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
         """A request sent now would be served at once; 503 with the reasons where it would not."""
         waiting_for = self._readiness.waiting_for()
         if waiting_for:
-            return _json({"status": "not_ready", "waiting_for": waiting_for}, status=503)
-        return _json({"status": "ready"})
+            return json_response({"status": "not_ready", "waiting_for": waiting_for}, status=503)
+        return json_response({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus, to whom `server.metrics` allows."""
         shown_to = self._settings.server.metrics
         if shown_to == "off":
             raise ClientError("Metrics are off (server.metrics).", status=404, code="not_found")
-        local = request.client is not None and is_loopback_address(request.client.host)
-        if shown_to == "loopback" and (not local or is_forwarded(request.scope)):
+        if shown_to == "loopback" and not _from_here(request):
             raise ClientError(
                 "Metrics are shown to this machine only (server.metrics).", status=403, code="metrics_refused"
             )
         body, content_type = await asyncio.to_thread(self._services.metrics.render)  # 50 ms with 200 models
         return Response(body, media_type=content_type)
+
+    async def _let_in(self, request: Request) -> Principal:
+        """Whoever asks; before its body is read."""
+        return _noted(request, await self._door.principal(request.headers))
 
     async def _body(self, request: Request) -> bytes:
         """The body, read up to its bound."""
@@ -173,7 +215,9 @@ class Handlers:
                 raise _too_large(bytes_max)
         return bytes(body)
 
-    async def _serve(self, request: Request, dialect: Dialect, parsed: ChatRequest, *, plain: bool = False) -> Response:
+    async def _serve(
+        self, request: Request, principal: Principal, dialect: Dialect, parsed: ChatRequest, *, plain: bool = False
+    ) -> Response:
         """Route the parsed request and make it the response; `plain` for the /chat routes, which have less time."""
         journal = journal_of(request.scope)
         journal.model = parsed.model
@@ -181,9 +225,13 @@ class Handlers:
         journal.dialect = dialect.name
         asks_for_reasoning = parsed.fields.get("reasoning_effort") not in (None, "none")
         target = await self._catalog.resolve(parsed.model, reasoning=asks_for_reasoning)
+        if parsed.model is None:  # a name all the same: for what the key may ask for, and for the model's own budget
+            parsed = replace(parsed, model=self._default_name(target))
+        check_model(principal, parsed.model or target.model)
         journal.provider = target.provider
         journal.routed_model = target.model
         backend = self._backends[target.provider]
+        price, price_problem = self._pricing.of(target, parsed)
         call = Call(
             request=parsed,
             target=target,
@@ -192,8 +240,30 @@ class Handlers:
             dialect=dialect,
             journal=journal,
             total_s=target.timeouts.chat_total_s if plain else target.timeouts.total_s,
+            principal=principal,
+            price=price,
+            price_problem=price_problem,
+            price_at=self._pricing.tiers(target),
         )
         return Served(call, self._services)
+
+    def _default_name(self, target: Target) -> str:
+        """By which name the model answers that a request gets when it names none."""
+        default = self._catalog.names.default
+        return target.model if default is None else default.id
+
+
+def _from_here(request: Request) -> bool:
+    """Whether this machine asks, by a name of its own: a page of a stranger reaches it by another one."""
+    local = request.client is not None and is_loopback_address(request.client.host)
+    return local and is_loopback_name(request.headers.get("host", "")) and not is_forwarded(request.scope)
+
+
+def _noted(request: Request, principal: Principal) -> Principal:
+    """Tell the journal who asks."""
+    journal = journal_of(request.scope)
+    journal.key_id, journal.user = principal.key_id, principal.user
+    return principal
 
 
 def _route(path: str, handler: Handler, method: str, *, quiet: bool = False) -> Route:
@@ -217,59 +287,9 @@ def told(route: Route, *, quiet: bool = False) -> Route:
     return route
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
-
-
 def _too_large(bytes_max: int) -> ClientError:
     return ClientError(
         f"The request body is larger than {bytes_max} bytes (limits.body_bytes_max).",
         status=413,
         code="request_too_large",
     )
-
-
-async def rillgate_error(request: Request, error: RillgateError) -> Response:
-    """Every error of ours, in OpenAI's shape."""
-    journal_of(request.scope).failed(error)
-    headers = {key.decode(): value.decode() for key, value in error_headers(error)}
-    return Response(
-        OPENAI_DIALECT.error_body(error), status_code=error.status, headers=headers, media_type="application/json"
-    )
-
-
-async def http_exception(request: Request, error: HTTPException) -> Response:
-    """Starlette's own 404 and 405, in the same shape."""
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        mapped = ClientError(
-            f"{request.method} is not allowed here; use {allowed}.", status=405, code="method_not_allowed"
-        )
-    else:
-        mapped = ClientError(
-            f"Unknown path {request.url.path[:200]!r}; the API is under /v1, the chat page at /.",
-            status=error.status_code,
-            code="not_found",
-        )
-    response = await rillgate_error(request, mapped)
-    response.headers.update(error.headers or {})
-    return response
-
-
-async def client_left(request: Request, error: ClientDisconnect) -> Response:
-    """The client left while its body was being read; nobody sees this answer."""
-    journal_of(request.scope).end = End.CLIENT_GONE
-    return Response(status_code=499)
-
-
-async def crashed(request: Request, error: Exception) -> Response:
-    """A fault of ours, in the same shape. Starlette raises it again afterwards, and `RequestContext` logs it."""
-    return await rillgate_error(request, internal_error())
-
-
-EXCEPTION_HANDLERS: dict[Any, Any] = {  # Starlette's type says Exception where each takes its own
-    RillgateError: rillgate_error,
-    HTTPException: http_exception,
-    ClientDisconnect: client_left,
-    Exception: crashed,
-}

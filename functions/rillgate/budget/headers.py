@@ -43,7 +43,8 @@ def level_headers(levels: Sequence[Level], now_s: float) -> dict[str, str]:
         if level.resets_s is not None:
             headers[f"x-ratelimit-reset-{name}"] = go_duration(level.resets_s - now_s)
     if levels:
-        headers["x-rillgate-scope"] = min(levels, key=_fraction_left).scope
+        # A user may be named in any script, or with a line break: escaped, it is a header's value and no second header.
+        headers["x-rillgate-scope"] = min(levels, key=_fraction_left).scope.encode("unicode_escape").decode()
     return headers
 
 

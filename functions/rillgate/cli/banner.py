@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rillgate.app.settings.rules import DYNAMODB
 from rillgate.app.settings.types import Settings
+from rillgate.app.stores import sqlite_path
+from rillgate.ledger.dynamodb_location import parse_location
 
 MODELS_SHOWN = 5
 
@@ -29,18 +32,23 @@ class Banner:
     def listening(self) -> None:
         """The gateway accepts requests."""
         lines = [f"Rillgate listens on {self._where}", *self._notices]
-        if self._settings.allow_unauthenticated:
-            lines.append("Keys are OFF (--allow-unauthenticated): whoever reaches this address spends your tokens.")
-        else:
-            lines.append("Keys are off: only this machine is served, and no web page but the gateway's own.")
+        lines += [self._keys(), f"Ledger: {ledger_place(self._settings.ledger.url)}"]
         if self._where.startswith("http"):
+            key = "-H 'Authorization: Bearer rill_…' " if self._settings.keys_required else ""
             lines += [
                 f"Chat page: {self._where}/",
                 "Try it:",
-                f"  curl -N {self._where}/chat/stream -H 'Content-Type: application/json' "
+                f"  curl -N {self._where}/chat/stream {key}-H 'Content-Type: application/json' "
                 """-d '{"prompt": "Why is the sky blue?"}'""",
             ]
         self._say("\n".join(lines))
+
+    def _keys(self) -> str:
+        if self._settings.allow_unauthenticated:
+            return "Keys are OFF (--allow-unauthenticated): whoever reaches this address spends your tokens."
+        if self._settings.keys_required:
+            return "Keys are on: every request needs one; make one with `rillgate keys create --name me`."
+        return "Keys are off: only this machine is served, and no web page but the gateway's own."
 
     def listed(self, provider: str, models: Sequence[str] | None, problem: str | None) -> None:
         """A provider's models are known, or cannot be had."""
@@ -50,6 +58,14 @@ class Banner:
             return
         shown = ", ".join(models[:MODELS_SHOWN]) + (", …" if len(models) > MODELS_SHOWN else "")
         self._say(f"{head}{len(models)} model{'' if len(models) == 1 else 's'}: {shown}")
+
+
+def ledger_place(url: str) -> str:
+    """Where a ledger's URL leads, for people."""
+    path = sqlite_path(url)
+    if path is not None:
+        return str(path)
+    return str(parse_location(url)) if url.startswith(DYNAMODB) else "in memory, gone when this process ends"
 
 
 def _url(address: Any) -> str:

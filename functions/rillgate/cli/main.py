@@ -1,27 +1,57 @@
-"""The command line: `rillgate serve`."""
+"""The command line: `rillgate serve`, and the control plane: `rillgate keys|budget|usage|audit|ledger`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rillgate import __version__
 from rillgate.app.settings.schema import SECONDS_MAX
+from rillgate.app.settings.sources import SettingsError
+from rillgate.cli.audit import add_audit
+from rillgate.cli.budget import add_budget
+from rillgate.cli.context import Context, UsageError
+from rillgate.cli.keys import add_keys
+from rillgate.cli.ledger import add_ledger
 from rillgate.cli.serve import serve
+from rillgate.cli.usage import add_usage
+from rillgate.ledger.admin_scopes import AdminError
+from rillgate.ledger.writes import StoreUnavailable
+
+FAILED = 1
+ASKED_WRONGLY = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0 when it did what was asked, 2 when it was asked wrongly."""
+def main(arguments: Sequence[str] | None = None, context: Context | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after `rillgate`; None for the process's own.
+        context: clock, environment, working directory and output of the control plane; None for the real ones.
+    Returns:
+        the exit code: 0 when it did what was asked, 1 when that cannot be done, 2 when it was asked wrongly.
+    """
     options = _parser().parse_args(arguments)
-    return serve(
-        config=options.config,
-        host=options.host,
-        port=options.port,
-        allow_unauthenticated=options.allow_unauthenticated,
-        grace_s=options.grace_s,
-    )
+    try:
+        code: int = options.run(options, context or Context())
+        sys.stdout.flush()  # a reader that has gone shows here and not when Python exits
+    except (UsageError, SettingsError) as error:
+        return _refuse(error, ASKED_WRONGLY)
+    except (AdminError, StoreUnavailable) as error:
+        return _refuse(error, FAILED)
+    except BrokenPipeError:  # `rillgate usage | head -1`: what was asked for is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _refuse(error: Exception, code: int) -> int:
+    print(f"rillgate: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,7 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rillgate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_serve, add_keys, add_budget, add_usage, add_audit, add_ledger):
+        add(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
     command = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM.")
+    command.set_defaults(run=_serve)
     command.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration (default: ./rillgate.toml if there)"
     )
@@ -48,7 +85,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long running streams may go on after SIGTERM (default: 20)",
     )
-    return parser
+
+
+def _serve(options: argparse.Namespace, _: Context) -> int:
+    return serve(
+        config=options.config,
+        host=options.host,
+        port=options.port,
+        allow_unauthenticated=options.allow_unauthenticated,
+        grace_s=options.grace_s,
+    )
 
 
 def _seconds(text: str) -> float:

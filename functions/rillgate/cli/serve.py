@@ -14,7 +14,9 @@ from rillgate.app.http_protocol import HttpLimits
 from rillgate.app.listen import ListenError, listen, raise_open_files
 from rillgate.app.server import run
 from rillgate.app.settings.load import SettingsError, load_settings
+from rillgate.app.stores import check_store
 from rillgate.cli.banner import Banner
+from rillgate.ledger.writes import StoreUnavailable
 from rillgate.telemetry.logs import configure_logs
 
 USAGE_ERROR = 2
@@ -35,6 +37,7 @@ def serve(
             environ=os.environ,
             cwd=Path.cwd(),
         )
+        check_store(settings.ledger, os.environ)
         stall_s = max(settings.timeouts.stall_s, *(r.timeouts.get("stall_s", 0) for r in settings.routes), 0)
         sock, notices = listen(
             settings.server.host,
@@ -42,7 +45,7 @@ def serve(
             stall_s=stall_s,
             unix_socket=_text(settings.server.unix_socket),
         )
-    except (SettingsError, ListenError) as error:
+    except (SettingsError, StoreUnavailable, ListenError) as error:
         print(f"rillgate: {error}", file=sys.stderr)
         return USAGE_ERROR
     raise_open_files()

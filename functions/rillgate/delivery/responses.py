@@ -26,10 +26,17 @@ async def send_error(send: Send, dialect: Dialect, error: RillgateError) -> None
 
 
 def error_headers(error: RillgateError) -> Headers:
-    """`retry-after` in whole seconds, rounded up, and `x-should-retry`, which steers the official SDKs."""
-    headers: Headers = []
+    """What the error itself carries, and how it steers the official SDKs.
+
+    `retry-after` is in whole seconds, rounded up; a 429 says the same in milliseconds, which those SDKs prefer.
+    """
+    headers: Headers = [
+        (name.encode(), value.encode("ascii", "backslashreplace")) for name, value in error.headers.items()
+    ]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
+        if error.status == 429:
+            headers.append((b"retry-after-ms", str(math.ceil(error.retry_after_s * 1000)).encode()))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     return headers

@@ -185,7 +185,8 @@ class Ledger(Protocol):
         """
 
     async def extend(self, grant: Grant, output_tokens: int) -> bool:
-        """Hold `output_tokens` more for each choice, in all scopes; changes `grant`. False where that was refused.
+        """Hold `output_tokens` more for each choice, in all scopes; changes `grant`. False where that was refused; then
+        `grant.lowered_by` says by whom.
 
         Raises: BudgetUnavailable: the store did not answer; the old hold is the bound.
         """

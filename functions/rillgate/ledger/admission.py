@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
 from rillgate.budget.holds import Room, fits, has_plenty, hold_amounts, share, useful_output_tokens
 from rillgate.domain.errors import BudgetError
@@ -25,6 +26,12 @@ from rillgate.ledger.upkeep import Upkeep
 from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, StoreUnavailable
 
 ROUNDS_MAX = 24  # each lost round means that others were admitted, so there is no endless race
+
+
+def with_own(ask: Ask, scope: str, budget: Budget) -> Budget:
+    """A scope's budget with the limits that came with the request, if any did; version and block are the store's."""
+    own = ask.own_budgets.get(scope)
+    return budget if own is None else replace(budget, limits=own.limits, streams_max=own.streams_max)
 
 
 class Admission:
@@ -134,8 +141,8 @@ class Admission:
                 raise
         del self._doubtful[scope]
         self._held[scope] = ours
-        self._images[scope] = item
         self._upkeep.look(scope, budget, item, whole=returns == "all")
+        self._images[scope] = self._upkeep.seen(scope)  # whole, as far as it was ever seen
 
     def _terms(self, budget: Budget, amounts: Amounts) -> Terms:
         """The whole cap needs plenty; where a limit is too narrow ever to have that, it needs to be alone."""
@@ -154,7 +161,7 @@ class Admission:
             case Blocked(reason):
                 raise blocked(scope, reason)
             case Stale():
-                self._budgets[scope] = await self._cache.again(scope)
+                self._budgets[scope] = with_own(self._ask, scope, await self._cache.again(scope))
                 self._check()
             case Taken(value):
                 self._adopt(scope, value, item)
@@ -185,12 +192,13 @@ class Admission:
         """
         levels = [level(scope, limit, item, self._now_s) for limit in budget.limits]
         live = number(item, LIVE)
-        for one in levels:
-            cap = share(self._ask, Room(one.limit, one.remaining, live))
+        caps = [share(self._ask, Room(one.limit, one.remaining, live)) for one in levels]
+        for one, cap in zip(levels, caps, strict=True):
             if cap < useful_output_tokens(self._ask):
                 if await self._wait_for_settles(scope):
-                    return
+                    return  # with the cap as it was: what is left is seen anew
                 raise self._too_little(one, levels)
+        for one, cap in zip(levels, caps, strict=True):
             self._lower_to(cap, scope, one.limit, item)
         self._full = False
 

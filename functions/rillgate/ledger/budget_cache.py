@@ -33,10 +33,11 @@ class BudgetCache:
 
         Raises: StoreUnavailable
         """
-        missing = [scope for scope in scopes if not self._is_fresh(scope)]
+        fresh = {scope: self._known[scope][1] for scope in scopes if self._is_fresh(scope)}
+        missing = [scope for scope in scopes if scope not in fresh]
         if missing:
-            await self._read(missing)
-        return {scope: self._known[scope][1] for scope in scopes}
+            await self._read(missing)  # may crowd out what was fresh
+        return {scope: fresh[scope] if scope in fresh else self._known[scope][1] for scope in scopes}
 
     async def again(self, scope: str) -> Budget:
         """The budget as it is now.

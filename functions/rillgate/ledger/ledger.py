@@ -9,8 +9,8 @@ Source: reference on folded holds, section 5; its failure matrix is section 6.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rillgate.budget.holds import more_amounts
@@ -18,19 +18,18 @@ from rillgate.domain.errors import BudgetUnavailable
 from rillgate.domain.limits import GLOBAL, NOTHING, UNLIMITED, Amounts, Budget
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Ask, Grant, Level, Record, ScopeHold
-from rillgate.ledger.admission import Admission
+from rillgate.ledger.admission import Admission, with_own
 from rillgate.ledger.budget_cache import BudgetCache
 from rillgate.ledger.expressions import HoldWrites, charge_late
-from rillgate.ledger.items import Hold, hold_name, level, read_hold
+from rillgate.ledger.growth import Growth, Refused
+from rillgate.ledger.items import hold_name, level, read_hold
 from rillgate.ledger.keys import scope_key
-from rillgate.ledger.outcomes import Done, Stale, Taken, why_not_extended
 from rillgate.ledger.records import record_write
 from rillgate.ledger.store import Store
 from rillgate.ledger.upkeep import Upkeep
 from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, StoreUnavailable
 
 SETTLE_PAUSES_S = (0.2, 0.8, 2.0)  # between tries; the store itself has tried three times in each
-EXTEND_TRIES = 4
 
 Tell = Callable[..., None]
 
@@ -51,6 +50,7 @@ class StoreLedger:
         self._tell = tell
         self._quota_status = quota_status
         self._budgets = BudgetCache(store, clock)
+        self._growth = Growth(store, self._budgets, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._upkeep = Upkeep(store, clock, grace_s, tell, self._later)
         self._settling: dict[str, set[asyncio.Future[None]]] = {}
@@ -82,32 +82,25 @@ class StoreLedger:
     async def extend(self, grant: Grant, output_tokens: int) -> bool:
         """Hold more, in all scopes or in none. See `domain.ports.Ledger`."""
         more = more_amounts(grant.ask, output_tokens)
-        holds = list(grant.holds.values())
-        results = await asyncio.gather(*(self._grow(grant.ask, hold, more) for hold in holds), return_exceptions=True)
-        if all(result is True for result in results):
-            grant.output_tokens += output_tokens
-            return True
-        less = Amounts(-more.tokens, -more.cost_nanos)
-        grown = [hold for hold, result in zip(holds, results, strict=True) if result is True]
-        await asyncio.gather(*(self._grow(grant.ask, hold, less) for hold in grown), return_exceptions=True)
-        failed = next((result for result in results if isinstance(result, BaseException)), None)
-        if failed is None:
+        try:
+            await self._growth.all_or_none(grant.ask, list(grant.holds.values()), more)
+        except StoreUnavailable as error:
+            raise unavailable() from error
+        except Refused as refused:
+            grant.lowered_by = refused.scope
+            grant.lowered_until_s = None if refused.level is None else refused.level.resets_s
             return False
-        raise unavailable() from failed
+        grant.output_tokens += output_tokens
+        return True
 
     async def settle(self, grant: Grant, actual: Amounts, record: Record) -> None:
         """Charge what was taken, release the rest, keep the record. See `domain.ports.Ledger`."""
-        holds = list(grant.holds.values())
-        work = [self._settle(grant, hold, actual) for hold in holds]
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for hold in holds:
-            self._settling.setdefault(hold.scope, set()).add(over)
-        try:
-            results = await asyncio.gather(*work, self._keep(record), return_exceptions=True)
-        finally:
-            over.set_result(None)
-            for hold in holds:
-                self._forget_settling(hold.scope, over)
+        with self._under_way(list(grant.holds)):
+            # The record comes first: a process that dies in between leaves holds that are captured beside a record
+            # that explains them, and never a charge that no record is of.
+            kept = await self._is_kept(record)
+            work = [self._settle(grant, hold, actual) for hold in grant.holds.values()]
+            results = await asyncio.gather(*work, *([] if kept else [self._keep(record)]), return_exceptions=True)
         for result in results:
             if isinstance(result, StoreUnavailable):
                 raise unavailable() from result
@@ -135,24 +128,32 @@ class StoreLedger:
 
     async def _charged(self, ask: Ask) -> dict[str, Budget]:
         """The scopes that are charged: those with a budget, and every key's; where there is none, `global`."""
-        budgets = await self._budgets.of(ask.scopes)
-        for scope, own in ask.own_budgets.items():
-            budgets[scope] = replace(budgets[scope], limits=own.limits, streams_max=own.streams_max)
+        stored = await self._budgets.of(ask.scopes)
+        budgets = {scope: with_own(ask, scope, budget) for scope, budget in stored.items()}
         charged = {scope: budget for scope, budget in budgets.items() if _is_charged(scope, budget)}
         return charged or {GLOBAL: budgets.get(GLOBAL, UNLIMITED)}
 
     async def _settled(self, scopes: Iterable[str]) -> bool:
-        """Wait for what is being settled here; False where that is nothing."""
+        """Wait for what is being settled or voided here; False where that is nothing."""
         over = [future for scope in scopes for future in self._settling.get(scope, ())]
         if over:
             await asyncio.wait(over)
         return bool(over)
 
-    def _forget_settling(self, scope: str, over: asyncio.Future[None]) -> None:
-        rest = self._settling[scope]
-        rest.discard(over)
-        if not rest:
-            del self._settling[scope]
+    @contextmanager
+    def _under_way(self, scopes: Sequence[str]) -> Iterator[None]:
+        """Something is being settled or voided in these scopes."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for scope in scopes:
+            self._settling.setdefault(scope, set()).add(over)
+        try:
+            yield
+        finally:
+            over.set_result(None)
+            for scope in scopes:
+                self._settling[scope].discard(over)
+                if not self._settling[scope]:
+                    del self._settling[scope]
 
     async def _settle(self, grant: Grant, hold: ScopeHold, actual: Amounts) -> None:
         """Settle one scope, trying again for some seconds. Afterwards the grant no longer has this hold."""
@@ -187,12 +188,21 @@ class StoreLedger:
 
     async def _void(self, hold_id: str, hold: ScopeHold) -> None:
         """Take a hold away that may or may not be there, as far as the store lets us; else it is captured."""
+        with self._under_way([hold.scope]):
+            try:
+                await self._settle_once(hold_id, hold, NOTHING)
+            except StoreUnavailable:
+                pass
+
+    async def _is_kept(self, record: Record) -> bool:
         try:
-            await self._settle_once(hold_id, hold, NOTHING)
+            await self._store.write(record_write(record))
         except StoreUnavailable:
-            pass
+            return False
+        return True
 
     async def _keep(self, record: Record) -> None:
+        """Keep the record, trying again for some seconds."""
         for pause_s in (*SETTLE_PAUSES_S, None):
             try:
                 await self._store.write(record_write(record))
@@ -201,40 +211,6 @@ class StoreLedger:
                 if pause_s is None:
                     raise
                 await sleep(self._clock, pause_s)
-
-    async def _grow(self, ask: Ask, hold: ScopeHold, more: Amounts) -> bool:
-        """Change one scope's hold by `more`; False where there is no room, or no hold any more."""
-        for _ in range(EXTEND_TRIES):
-            before = read_hold(hold.value)
-            after = Hold(
-                before.expires_s,
-                before.generation + 1,
-                before.tokens + more.tokens,
-                before.cost_nanos + more.cost_nanos,
-                before.started_s,
-            )
-            writes = HoldWrites(hold.scope, hold.budget, ask.hold_id)
-            if any(limit.amount < more.of(limit.meter) for limit in hold.budget.limits):
-                return False  # a counter that nobody began in this minute would let it pass
-            try:
-                await self._store.write(writes.extend(before, after, self._clock.wall()))
-            except ConditionFailed as failed:
-                match why_not_extended(failed.item, hold.budget, ask.hold_id, hold.value, after.value):
-                    case Done():
-                        pass
-                    case Taken(value):
-                        hold.value = value
-                        continue
-                    case Stale():
-                        hold.budget = await self._budgets.again(hold.scope)
-                        continue
-                    case _:
-                        return False
-            hold.value = after.value
-            hold.generation = after.generation
-            hold.held = after.amounts
-            return True
-        return False
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something in the background that nobody waits for but `aclose`."""

@@ -14,7 +14,8 @@ from rillgate.domain.limits import Budget
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Record
 from rillgate.ledger.expressions import CAPTURED_MAX, announce, capture
-from rillgate.ledger.items import HOLD, LIVE, Hold, counter, holds, number
+from rillgate.ledger.items import HOLD, LIVE, Hold, counter, hold_name, holds, number
+from rillgate.ledger.keys import record_key
 from rillgate.ledger.records import record_write
 from rillgate.ledger.store import Store
 from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, Returns, StoreUnavailable
@@ -22,6 +23,7 @@ from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, Returns, StoreU
 WHOLE_LIVE_MAX = 64  # with more live holds the whole item is not asked for each time
 WHOLE_EVERY = 8
 SCOPES_MAX = 4096
+MARKS_MAX = 4096  # one that was forgotten is asked for once more, and found announced
 
 Later = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -41,7 +43,7 @@ class Upkeep:
         self._later = later
         self._seen: dict[str, Item] = {}  # by scope, without its holds
         self._writes = 0
-        self._announced: set[tuple[str, str, int]] = set()
+        self._announced: dict[tuple[str, str, int], None] = {}  # in the order in which they were
         self._capturing: set[str] = set()
 
     def returns(self, scope: str) -> Returns:
@@ -80,11 +82,24 @@ class Upkeep:
         """
         try:
             await self._store.write(capture(scope, expired))
-        except ConditionFailed:
-            return  # somebody else was faster with one of them; the next write to the scope sees the rest
+        except ConditionFailed as failed:
+            # Somebody was faster with one of them; the next write to the scope sees the rest. It may have been this
+            # very write, whose answer was lost.
+            expired = await self._unrecorded(scope, expired, failed.item)
         for hold_id, hold in expired.items():
             await self._store.write(record_write(_record(scope, hold_id, hold)))
             self._tell("hold_captured", scope=scope, hold_id=hold_id, tokens=hold.tokens, cost_nanos=hold.cost_nanos)
+
+    async def _unrecorded(self, scope: str, expired: dict[str, Hold], item: Item) -> dict[str, Hold]:
+        """Those that are gone without a record, neither their owner's nor one of whoever captured them.
+
+        Raises: StoreUnavailable
+        """
+        gone = {hold_id: hold for hold_id, hold in expired.items() if hold_name(hold_id) not in item}
+        for by in (None, scope):
+            found = await self._store.read([record_key(hold.started_s, hold_id, by) for hold_id, hold in gone.items()])
+            gone = {each: hold for (each, hold), record in zip(gone.items(), found, strict=True) if record is None}
+        return gone
 
     async def _capture(self, scope: str, expired: dict[str, Hold]) -> None:
         try:
@@ -104,7 +119,9 @@ class Upkeep:
             percent = number(item, name) * 100 // limit.amount if limit.amount else 0
             reached = max((mark for mark in budget.warn_percents if mark <= percent), default=None)
             if reached is not None and (scope, name, reached) not in self._announced:
-                self._announced.add((scope, name, reached))
+                self._announced[scope, name, reached] = None
+                while len(self._announced) > MARKS_MAX:
+                    del self._announced[next(iter(self._announced))]
                 self._later(self._announce(scope, name, reached, f"{limit.meter}/{limit.window}"))
 
     async def _announce(self, scope: str, name: str, percent: int, limit: str) -> None:
@@ -113,7 +130,7 @@ class Upkeep:
         except ConditionFailed:
             return  # another process was faster
         except StoreUnavailable:
-            self._announced.discard((scope, name, percent))
+            self._announced.pop((scope, name, percent), None)
             return
         self._tell("budget_warning", scope=scope, limit=limit, percent=percent)
 

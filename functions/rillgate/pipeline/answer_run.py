@@ -1,46 +1,61 @@
-"""Serves one whole answer: the provider's body, unchanged unless usage must be added."""
+"""Serves one whole answer: the provider's body, unchanged unless something must be added."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rillgate.delivery.responses import Headers, send_json
 from rillgate.delivery.writer import Send
 from rillgate.domain.ends import End
+from rillgate.domain.ports import Report
 from rillgate.domain.request import UpstreamRequest
 from rillgate.domain.timer import Timer
 from rillgate.domain.usage import Usage
 from rillgate.pipeline.call import Call, Services
-from rillgate.pipeline.run import Receive, Run
+from rillgate.pipeline.charge import Outcome
+from rillgate.pipeline.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a whole answer says.
+
+    Attributes:
+        usage: the provider's, or ours where it gave none.
+        reported: what the provider gave of it.
+        report: why it was stopped, where a budget did that; else empty.
+    """
+
+    usage: Usage
+    reported: Usage | None
+    report: Report
 
 
 class AnswerRun(Run):
-    """Serves one whole answer: the provider's body, unchanged unless usage must be added.
+    """Serves one whole answer: the provider's body, unchanged unless something must be added.
 
     Args:
-        outgoing: the provider's request.
         headers: of the response.
-        count: the usage of an answer's body, our own count where the provider gives none.
+        read: what an answer's body says.
     """
 
     def __init__(
         self,
         call: Call,
         services: Services,
-        receive: Receive,
         send: Send,
         *,
         outgoing: UpstreamRequest,
         headers: Headers,
-        count: Callable[[bytes], Usage],
+        read: Callable[[bytes], Answer],
     ) -> None:
-        super().__init__(call, services, receive, send)
-        self._outgoing = outgoing
+        super().__init__(call, services, send, outgoing)
         self._headers = headers
-        self._count = count
+        self._read = read
         self._starting = Timer(services.clock, call.target.timeouts.first_token_s, lambda: self._stop_for(End.IDLE))
-        self._usage: Usage | None = None
+        self._answer: Answer | None = None
         self._body: bytes | None = None
 
     @property
@@ -48,12 +63,20 @@ class AnswerRun(Run):
         """The cause that stopped it, else whether there was an answer."""
         if self._stopped is not None:
             return self._stopped
-        return End.FINISHED if self._body is not None else End.UPSTREAM_ERROR
+        if self._body is None or self._answer is None:
+            return End.UPSTREAM_ERROR
+        return End.BUDGET if self._answer.report else End.FINISHED
 
     @property
-    def usage(self) -> Usage | None:
+    def outcome(self) -> Outcome:
         """Known when the answer is there."""
-        return self._usage
+        answer = self._answer
+        return Outcome(
+            reached=self._reached,
+            usage=None if answer is None else answer.usage,
+            reported=None if answer is None else answer.reported,
+            finished=answer is not None,
+        )
 
     @property
     def bytes_sent(self) -> int:
@@ -74,9 +97,6 @@ class AnswerRun(Run):
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._work = group.create_task(self._fetch())
-            watch = group.create_task(self._watch_client())
-            await asyncio.wait((self._work,))
-            watch.cancel()
         if self._body is not None:
             await send_json(self._send, 200, self._body, self._headers)
 
@@ -84,17 +104,16 @@ class AnswerRun(Run):
         call = self._call
         try:
             self._starting.restart()  # a model that is still starting
-            endpoint = await call.location.endpoint()
+            await call.location.endpoint()
             self._starting.stop()
-            exchange = self._services.exchange
-            connect_s = call.target.timeouts.connect_s
-            async with exchange.open(call.target.provider, endpoint, self._outgoing, connect_s=connect_s) as response:
+            async with self._response() as response:
                 if response.status >= 300:
                     raise call.provider.error(response.status, response.headers, await response.read_error())
                 body = await response.read()
-            self._usage = self._count(body)
-            ours = self._usage if self._usage.estimated else None
-            self._body = call.dialect.answer(body, ours, {"estimated": True} if ours else {})
+            answer = self._answer = self._read(body)
+            ours = answer.usage if answer.usage.estimated else None
+            report = {**answer.report, "estimated": True} if ours else answer.report
+            self._body = call.dialect.answer(body, ours, report)
         except Exception as error:
             self._failure = self._mapped(error)
         finally:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from rillgate.domain.ports import Clock, Dialect, Encoding, Location, Provider
+from rillgate.domain.ports import Clock, Dialect, Encoding, Ledger, Location, Provider
+from rillgate.domain.price import Price
+from rillgate.domain.principal import ANYBODY, Principal
 from rillgate.domain.request import ChatRequest, Target
+from rillgate.domain.usage import Usage
 from rillgate.pipeline.journal import Journal
 from rillgate.pipeline.streams import Streams
 from rillgate.telemetry.metrics import Metrics
@@ -23,7 +27,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every request is served with. `encoding` gives a loaded encoding by name, or None until it is loaded."""
+    """What every request is served with.
+
+    Attributes:
+        encoding: gives a loaded encoding by name, or None until it is loaded.
+        ledger: where budgets are held.
+        ledger_mode, on_ledger_error: as the configuration names them.
+    """
 
     clock: Clock
     exchange: Exchange
@@ -31,11 +41,23 @@ class Services:
     metrics: Metrics
     limits: Limits
     encoding: Callable[[str], Encoding | None]
+    ledger: Ledger
+    ledger_mode: Literal["strict", "elastic"] = "strict"
+    on_ledger_error: Literal["deny", "allow"] = "deny"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One parsed and routed request. `total_s` is its deadline in seconds, 0 for none."""
+    """One parsed and routed request.
+
+    Attributes:
+        total_s: its deadline in seconds, 0 for none.
+        principal: who asks.
+        price: the dearest that may apply, which is held; None where none is known.
+        price_at: the price of a prompt of so many tokens, as the provider counted them: a longer one may cost more
+            for each token. None where that changes nothing.
+        price_problem: why there is none, for the refusal under a money limit; empty where such requests may pass.
+    """
 
     request: ChatRequest
     target: Target
@@ -44,6 +66,21 @@ class Call:
     dialect: Dialect
     journal: Journal
     total_s: float
+    principal: Principal = ANYBODY
+    price: Price | None = None
+    price_problem: str = ""
+    price_at: Callable[[int], Price | None] | None = None
+
+    def price_of(self, usage: Usage) -> Price | None:
+        """The price of what was used."""
+        if self.price is None or self.price_at is None or usage.input_tokens is None:
+            return self.price
+        return self.price_at(usage.input_tokens) or self.price
+
+    @property
+    def asked_model(self) -> str:
+        """The name that the client asked for; where it named none, the routed model."""
+        return self.request.model or self.target.model
 
     def output_tokens_max(self, limits: Limits) -> int:
         """The cap that goes upstream: the smallest of what was asked (or the default) and the configured maximum."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
+from rillgate.domain.price import NANOS
 from rillgate.domain.usage import Usage
 from rillgate.telemetry.logs import RequestRecord
 
@@ -20,7 +21,12 @@ class Journal:
     Attributes:
         request_id: ours; also the answer's `x-request-id`.
         began_s: when the request came.
+        over_s: when it was over for the client; what is done for its books afterwards is not its duration.
         quiet: True for probes and for files of the page; a successful one leaves no line.
+        key_id, user: who asked.
+        scopes: what is charged; of a request that a budget refused, the scope that refused it.
+        cost_nanos: what it cost, in nano-dollars; None where no price is known.
+        unaccounted: whether it is served although the ledger's store failed.
     """
 
     request_id: str
@@ -43,6 +49,12 @@ class Journal:
     stall_s: float | None = None
     pause_s: float | None = None
     error: str | None = None
+    over_s: float | None = None
+    key_id: str | None = None
+    user: str | None = None
+    scopes: tuple[str, ...] | None = None
+    cost_nanos: int | None = None
+    unaccounted: bool = False
 
     def failed(self, error: RillgateError) -> None:
         """Remember what the client was told: the code where it is a word, since providers may put a text there."""
@@ -64,7 +76,7 @@ class Journal:
             dialect=self.dialect,
             stream=self.stream,
             ttft_ms=None if self.first_content_s is None else (self.first_content_s - self.began_s) * 1000,
-            duration_ms=(now_s - self.began_s) * 1000,
+            duration_ms=((now_s if self.over_s is None else self.over_s) - self.began_s) * 1000,
             chunks=self.chunks,
             bytes=self.bytes_sent,
             input_tokens=usage.input_tokens,
@@ -73,4 +85,9 @@ class Journal:
             stall_s=self.stall_s,
             pause_s=self.pause_s,
             error=self.error,
+            key_id=self.key_id,
+            user=self.user,
+            scopes=self.scopes,
+            cost_usd=None if self.cost_nanos is None else self.cost_nanos / NANOS,
+            unaccounted=True if self.unaccounted else None,
         )

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from rillgate.delivery.writer import StreamWriter
-from rillgate.domain.ends import End
 from rillgate.domain.errors import UpstreamTruncated
 from rillgate.domain.ports import Clock, Provider
 from rillgate.domain.timer import Timer
@@ -76,7 +75,7 @@ class Pump:
                 self._put(self._relay.truncated())
             self.close()
             self._writer.close()
-            if self._relay.end is End.FINISHED:
+            if self._relay.upstream_done:
                 await _give_back(chunks)
 
     async def _carry(self, chunks: AsyncIterator[bytes]) -> None:

@@ -16,7 +16,6 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from rillgate.budget.guard import Guard
 from rillgate.domain.delta import (
@@ -35,6 +34,7 @@ from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError, UpstreamError, UpstreamTruncated
 from rillgate.domain.ports import Encoder, Frame, FrameReader, Report, StreamDecoder
 from rillgate.domain.usage import Usage
+from rillgate.pipeline.charge import completed
 
 NO_REPORT: Report = {}
 
@@ -53,6 +53,8 @@ class Relay:
         include_usage: whether the client asked for usage.
         prompt_tokens: our estimate, for usage that the provider does not give.
         cut_notice: text before a cut, "" for none.
+        cut_report: what a cut of ours says, and why; asked when one is made.
+        length_report: what is said where the provider itself stops at its cap; empty where that cap is the client's.
         on_content: called once for each frame that carries content, for timing.
     """
 
@@ -69,6 +71,8 @@ class Relay:
         include_usage: bool,
         prompt_tokens: int,
         cut_notice: str,
+        cut_report: Callable[[], Report],
+        length_report: Report,
         on_content: Callable[[], None],
     ) -> None:
         self._provider = provider
@@ -81,17 +85,21 @@ class Relay:
         self._include_usage = include_usage
         self._prompt_tokens = prompt_tokens
         self._cut_notice = cut_notice
+        self._cut_report = cut_report
+        self._length_report = length_report
         self._on_content = on_content
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._cut: set[int] = set()
-        self._held: tuple[Frame | None, Sequence[Delta]] | None = None
+        self._met_cap = False  # the provider stopped a choice at a cap that a budget lowered
+        self._held: tuple[Frame | None, Sequence[Delta], Report] | None = None
         self._provider_usage: Usage | None = None
         self._usage_is_current = False  # the provider's usage covers all content that has come
         self._usage_is_last = False  # the last frame that was written carries usage
         self.frames = 0
         self.content_frames = 0
         self.skipped_frames = 0
+        self.upstream_done = False  # the provider's own end came
         self.end: End | None = None
         self.error: RillgateError | None = None
 
@@ -131,7 +139,7 @@ class Relay:
     def truncated(self) -> bytes:
         """The connection broke. An answer whose choices are all complete is whole all the same."""
         if self._complete():
-            return self._finish(End.FINISHED)
+            return self._finish()
         return self.fail(
             End.TRUNCATED,
             UpstreamTruncated(f"Provider {self._provider!r} ended its stream before the answer was complete."),
@@ -139,7 +147,7 @@ class Relay:
 
     def stop(self, end: End, error: RillgateError) -> bytes:
         """End the stream from our side. An answer whose choices are all complete is whole all the same."""
-        return self._finish(End.FINISHED) if self._complete() else self.fail(end, error)
+        return self._finish() if self._complete() else self.fail(end, error)
 
     def fail(self, end: End, error: RillgateError) -> bytes:
         """End the stream with an error, in-band."""
@@ -152,15 +160,12 @@ class Relay:
         theirs = self._provider_usage
         if theirs is not None and self._usage_is_current:
             return theirs
-        ours = Usage(input_tokens=self._prompt_tokens, output_tokens=self._guard.tokens(), estimated=True)
-        if theirs is None:
-            return ours
-        return replace(
-            theirs,
-            input_tokens=ours.input_tokens if theirs.input_tokens is None else theirs.input_tokens,
-            output_tokens=max(ours.output_tokens or 0, theirs.output_tokens or 0),
-            estimated=True,
-        )
+        return completed(theirs, Usage(self._prompt_tokens, self._guard.tokens(), estimated=True))
+
+    @property
+    def reported(self) -> Usage | None:
+        """What the provider has said so far, perhaps not of all that has come."""
+        return self._provider_usage
 
     def _fail(self, error: UpstreamError) -> bytes:
         return self.fail(End.UPSTREAM_ERROR, error)
@@ -213,9 +218,10 @@ class Relay:
                         content = True
                         if self._guard.passes(choice, counted(delta)):
                             cut += self._cut_choice(choice)
-                case FinishDelta(choice):
+                case FinishDelta(choice, reason):
                     self._seen.add(choice)
                     self._finished.add(choice)
+                    self._met_cap |= reason == "length" and bool(self._length_report)
         if content:
             self._content()
         usage_here = self._note_usage(deltas)
@@ -233,19 +239,27 @@ class Relay:
         """The frame for the client, held back if it may be the last one and usage is still to come."""
         released = self._release_held(NO_REPORT)
         self._usage_is_last = False
+        report = self._report_on(deltas)
         awaits_usage = self._include_usage and not self._usage_is_current
         if awaits_usage and self._nothing_is_running() and any(isinstance(delta, FinishDelta) for delta in deltas):
-            self._held = (frame, deltas)
+            self._held = (frame, deltas, report)
             return released
         if not self._same_dialect or frame is None:
-            return released + self._encoder.encode(self._kept(deltas), NO_REPORT)
+            return released + self._encoder.encode(self._kept(deltas), report)
         drop_usage = usage_here and not self._include_usage
-        if drop_usage or self._cut:
-            written = self._encoder.amend(frame, without_usage=drop_usage, drop_choices=self._cut, report=NO_REPORT)
+        if drop_usage or self._cut or report:
+            written = self._encoder.amend(frame, without_usage=drop_usage, drop_choices=self._cut, report=report)
         else:
             written = self._encoder.forward(frame)
         self._usage_is_last = usage_here and bool(written)
         return released + written
+
+    def _report_on(self, deltas: Sequence[Delta]) -> Report:
+        """What a frame says that carries a finish reason, where the provider stopped at a budget's cap."""
+        if not self._met_cap:
+            return NO_REPORT
+        stopped = [delta for delta in self._kept(deltas) if isinstance(delta, FinishDelta)]
+        return self._length_report if any(delta.reason == "length" for delta in stopped) else NO_REPORT
 
     def _kept(self, deltas: Sequence[Delta]) -> list[Delta]:
         """What is not of a choice that was cut."""
@@ -254,7 +268,8 @@ class Relay:
     def _release_held(self, report: Report) -> bytes:
         if self._held is None:
             return b""
-        (frame, deltas), self._held = self._held, None
+        (frame, deltas, own), self._held = self._held, None
+        report = {**own, **report}
         if not self._same_dialect or frame is None:
             return self._encoder.encode(self._kept(deltas), report)
         if report or self._cut:
@@ -264,21 +279,22 @@ class Relay:
     def _upstream_said_end(self) -> bytes:
         if not self._seen:
             return self._fail(UpstreamError(f"Provider {self._provider!r} ended its stream without any answer."))
-        return self._finish(End.BUDGET if self._cut else End.FINISHED)
+        self.upstream_done = True
+        return self._finish()
 
     def _cut_choice(self, choice: int) -> bytes:
         """End one choice at its limit."""
         self._cut.add(choice)
-        report = {"stop": "budget", "scope": "request", "estimated": True}
+        report = {**self._cut_report(), "estimated": True}
         return self._release_held(NO_REPORT) + self._encoder.cut(choice, self._cut_notice, report)
 
     def _end_if_cut(self) -> bytes:
         """End the stream once the last choice is over; whatever a provider goes on to send is not wanted."""
-        return self._finish(End.BUDGET) if self._cut and self._complete() else b""
+        return self._finish() if self._cut and self._complete() else b""
 
-    def _finish(self, end: End) -> bytes:
+    def _finish(self) -> bytes:
         """The proper end: what was held, usage if it was asked for, the terminal event."""
-        self.end = end
+        self.end = End.BUDGET if self._cut or self._met_cap else End.FINISHED
         out = self._release_held(NO_REPORT if self._usage_is_current else {"estimated": True})
         if self._include_usage and not self._usage_is_last:
             out += self._encoder.usage(self.usage())

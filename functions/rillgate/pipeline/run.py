@@ -8,44 +8,37 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from rillgate.delivery.responses import send_error
 from rillgate.delivery.writer import Send
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
-from rillgate.domain.timer import Timer
-from rillgate.domain.usage import Usage
+from rillgate.domain.request import UpstreamRequest
 from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.ended import error_of
 from rillgate.telemetry.logs import log_exception
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from rillgate.upstream.exchange import UpstreamResponse
 
 
 class Run(ABC):
-    """One request while it is served."""
+    """One request while it is served.
 
-    def __init__(self, call: Call, services: Services, receive: Receive, send: Send) -> None:
+    Args:
+        outgoing: the provider's request.
+    """
+
+    def __init__(self, call: Call, services: Services, send: Send, outgoing: UpstreamRequest) -> None:
         self._call = call
         self._services = services
-        self._receive = receive
         self._send = send
-        self._total = Timer(services.clock, call.total_s, lambda: self._stop_for(End.DEADLINE))
+        self._outgoing = outgoing
+        self._reached = False
         self._work: asyncio.Task[None] | None = None
         self._stopped: End | None = None
         self._failure: RillgateError | None = None
-
-    @property
-    def request_id(self) -> str:
-        """Ours."""
-        return self._call.journal.request_id
-
-    @property
-    def client_request_id(self) -> str | None:
-        """The client's own, where it sent one."""
-        return self._call.journal.client_request_id
 
     @property
     @abstractmethod
@@ -59,8 +52,8 @@ class Run(ABC):
 
     @property
     @abstractmethod
-    def usage(self) -> Usage | None:
-        """Tokens, the provider's or ours; None when nothing reached a model."""
+    def outcome(self) -> Outcome:
+        """What became of it upstream."""
 
     @abstractmethod
     def stop(self, end: End) -> bool:
@@ -72,7 +65,6 @@ class Run(ABC):
 
     async def run(self) -> None:
         """Serve the call to its end, whatever that is. Raises nothing but cancellation."""
-        self._total.restart()
         try:
             await self._serve()
             if self._failure is not None:
@@ -80,14 +72,28 @@ class Run(ABC):
         except asyncio.CancelledError:
             self._stopped = self._stopped or End.CANCELLED
             raise
-        finally:
-            self._total.close()
 
-    async def _watch_client(self) -> None:
-        """Nobody else reads `receive`: a second reader would eat the one message that says the client is gone."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.stop(End.CLIENT_GONE)
+    @asynccontextmanager
+    async def _response(self) -> AsyncIterator[UpstreamResponse]:
+        """The provider's response. From its first byte on the request counts as made, until an error status undoes it.
+
+        Raises: as `Location.endpoint` and `Exchange.open`.
+        """
+        call = self._call
+        endpoint = await call.location.endpoint()
+        async with self._services.exchange.open(
+            call.target.provider,
+            endpoint,
+            self._outgoing,
+            connect_s=call.target.timeouts.connect_s,
+            on_sending=self._sending,
+        ) as response:
+            if response.status >= 300:
+                self._reached = False
+            yield response
+
+    def _sending(self) -> None:
+        self._reached = True
 
     def _stop_for(self, end: End) -> None:
         self.stop(end)
@@ -99,5 +105,5 @@ class Run(ABC):
         """An error for the client; what is not ours to explain is logged and called internal."""
         if isinstance(error, RillgateError):
             return error
-        log_exception("request_failed", error, request_id=self.request_id)
+        log_exception("request_failed", error, request_id=self._call.journal.request_id)
         return RillgateError("The gateway failed to handle this request; its log says more.", code="internal_error")

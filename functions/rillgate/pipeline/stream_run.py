@@ -10,11 +10,11 @@ from rillgate.delivery.writer import Send, StreamWriter
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
 from rillgate.domain.request import UpstreamRequest
-from rillgate.domain.usage import Usage
 from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.pump import Pump
 from rillgate.pipeline.relay import Relay
-from rillgate.pipeline.run import Receive, Run
+from rillgate.pipeline.run import Run
 from rillgate.telemetry.logs import log_exception
 
 
@@ -22,7 +22,6 @@ class StreamRun(Run):
     """Serves a stream: a pump that reads from the provider, a writer that owns the wire, a watch on the client.
 
     Args:
-        outgoing: the provider's request.
         relay: what happens to every chunk.
         headers: of the response.
         opening, heartbeat: the dialect's.
@@ -33,7 +32,6 @@ class StreamRun(Run):
         self,
         call: Call,
         services: Services,
-        receive: Receive,
         send: Send,
         *,
         outgoing: UpstreamRequest,
@@ -43,9 +41,8 @@ class StreamRun(Run):
         heartbeat: bytes,
         release: Callable[[], None] | None,
     ) -> None:
-        super().__init__(call, services, receive, send)
+        super().__init__(call, services, send, outgoing)
         timeouts = call.target.timeouts
-        self._outgoing = outgoing
         self._relay = relay
         self._release = release
         self._writing: asyncio.Task[None] | None = None
@@ -76,14 +73,21 @@ class StreamRun(Run):
         return self._relay.end or End.UPSTREAM_ERROR
 
     @property
-    def usage(self) -> Usage | None:
+    def outcome(self) -> Outcome:
         """Known as soon as the provider has sent anything."""
-        return self._relay.usage() if self._relay.frames else None
+        relay = self._relay
+        return Outcome(
+            reached=self._reached,
+            usage=relay.usage() if relay.frames else None,
+            reported=relay.reported,
+            finished=relay.upstream_done,
+        )
 
     @property
     def _was_whole(self) -> bool:
         """Whether our own stop found a complete answer, whose [DONE] alone was missing, and a client that listens."""
-        return self._relay.end is End.FINISHED and self._stopped not in (End.CLIENT_GONE, End.STALLED)
+        whole = self._relay.end in (End.FINISHED, End.BUDGET)
+        return whole and self._stopped not in (End.CLIENT_GONE, End.STALLED)
 
     @property
     def error(self) -> RillgateError | None:
@@ -122,20 +126,13 @@ class StreamRun(Run):
         async with asyncio.TaskGroup() as group:
             self._writing = group.create_task(self._write())
             self._work = group.create_task(self._read())
-            watch = group.create_task(self._watch_client())
-            await asyncio.wait((self._work, self._writing))
-            watch.cancel()
 
     async def _read(self) -> None:
         self._pump.start()
         self.writer.watch_silence()
-        call = self._call
         try:
-            endpoint = await call.location.endpoint()
-            connect_s = call.target.timeouts.connect_s
-            exchange = self._services.exchange
-            async with exchange.open(call.target.provider, endpoint, self._outgoing, connect_s=connect_s) as response:
-                await self._pump.run(response, call.provider)
+            async with self._response() as response:
+                await self._pump.run(response, self._call.provider)
         except Exception as error:
             mapped = self._mapped(error)
             if self._relay.end is None:
@@ -152,7 +149,7 @@ class StreamRun(Run):
         except OSError:  # how ASGI 2.4 says that the client is gone
             self.stop(End.CLIENT_GONE)
         except Exception as error:
-            log_exception("send_failed", error, request_id=self.request_id)
+            log_exception("send_failed", error, request_id=self._call.journal.request_id)
             self.stop(End.CLIENT_GONE)
 
     def _say(self, in_band: bytes, error: RillgateError) -> None:

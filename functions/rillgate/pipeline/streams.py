@@ -1,13 +1,22 @@
-"""All requests that are being served by this process: their bound, how to find one, how to end them all."""
+"""All requests that are being served by this process: their bound, how to find one, how to end them all.
+
+And what outlives them: a hold that is being settled goes on when its request is cancelled or its client has left, and
+the process waits for it before it goes.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
 
 from rillgate.domain.ends import End
 from rillgate.domain.errors import CapacityError
 
 RETRY_AFTER_S = 1.0
+SETTLED_WAIT_S = 10.0
+
+T = TypeVar("T")
 
 
 class Running(Protocol):
@@ -17,6 +26,10 @@ class Running(Protocol):
     def request_id(self) -> str: ...
     @property
     def client_request_id(self) -> str | None: ...
+    @property
+    def owner(self) -> str:
+        """Who may cancel it; "" for everybody to whom keys mean nothing."""
+
     def stop(self, end: End) -> bool:
         """End it from outside; False when it was over already."""
 
@@ -31,6 +44,7 @@ class Streams:
     def __init__(self, streams_max: int) -> None:
         self._streams_max = streams_max
         self._running: set[Running] = set()
+        self._afterwards: set[asyncio.Task[Any]] = set()
         self.draining = False
 
     def add(self, run: Running) -> None:
@@ -68,8 +82,27 @@ class Streams:
         for run in list(self._running):
             run.stop(End.SHUTDOWN)
 
-    def cancel(self, request_id: str) -> bool:
-        """End the one with this id, ours or the client's own. False when there is none."""
-        found = [run for run in self._running if request_id in (run.request_id, run.client_request_id)]
+    def cancel(self, request_id: str, owner: str) -> bool:
+        """End the one with this id, ours or the client's own. False where `owner` has none: others' do not exist."""
+        found = [
+            run for run in self._running if run.owner == owner and request_id in (run.request_id, run.client_request_id)
+        ]
         stopped = [run.stop(End.CANCELLED) for run in found]  # each of them, so no short circuit
         return any(stopped)
+
+    def outlive(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something that its request's own end must not stop, and that `settled` waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._afterwards.add(task)
+        task.add_done_callback(self._afterwards.discard)
+        return task
+
+    async def settled(self, wait_s: float = SETTLED_WAIT_S) -> bool:
+        """Wait until nothing outlives its request, at most `wait_s`; False when something still does."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while self._afterwards:
+            rest_s = deadline - asyncio.get_running_loop().time()
+            _, pending = await asyncio.wait(set(self._afterwards), timeout=max(0.0, rest_s))
+            if pending and rest_s <= 0:
+                return False
+        return True

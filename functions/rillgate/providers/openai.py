@@ -52,6 +52,10 @@ class OpenAIProvider:
     """
 
     dialect = "chat_completions"
+    bills_after_cancel = False
+    """A closed connection ends the request: the servers that can be read (llama.cpp, vLLM) stop their work then, and
+    OpenAI gives up a streamed answer with its connection. None of them sends usage for it, so what was made until the
+    close was noticed, some tens of tokens, is not in our count."""
 
     def __init__(self, name: str, *, own_host: bool) -> None:
         self._name = name

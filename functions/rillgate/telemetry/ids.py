@@ -10,8 +10,11 @@ _CLIENT_ID = re.compile(rf"[\x20-\x7e]{{1,{CLIENT_ID_CHARS_MAX}}}")
 
 
 def new_request_id() -> str:
-    """A fresh `x-request-id`: "req_" and 24 hexadecimal digits, 96 random bits, not to be guessed."""
-    return "req_" + secrets.token_hex(12)
+    """A fresh `x-request-id`: "req_" and 16 characters of base64url, 96 random bits, not to be guessed.
+
+    Short, since the part after the prefix names the request's hold in every item that is charged.
+    """
+    return "req_" + secrets.token_urlsafe(12)
 
 
 def safe_client_id(value: str | None) -> str | None:

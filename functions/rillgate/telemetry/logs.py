@@ -75,6 +75,10 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         stall_s: seconds spent waiting for the client to read.
         pause_s: seconds in which the provider was not read.
         error: code of the error reported to the client (`RillgateError.code` or `.kind`).
+        key_id, user: who asked.
+        scopes: what was charged; of a request that a budget refused, the scope that refused it.
+        cost_usd: what was charged, in dollars; None where no price is known.
+        unaccounted: True where the ledger's store failed and nothing was charged for that.
     """
 
     request_id: str
@@ -98,6 +102,11 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     stall_s: float | None = None
     pause_s: float | None = None
     error: str | None = None
+    key_id: str | None = None
+    user: str | None = None
+    scopes: tuple[str, ...] | None = None
+    cost_usd: float | None = None
+    unaccounted: bool | None = None
 
 
 def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:

@@ -129,6 +129,9 @@ class Metrics(Collector):
         self._series: dict[tuple[str, str], _Series] = {}
         self._active = 0
         self._ends: Counter[tuple[str, str]] = Counter()
+        self._denials: Counter[str] = Counter()
+        self._unaccounted = 0
+        self._settle_failures = 0
         self.registry.register(self)
         ProcessCollector(registry=self.registry)  # process_…: memory, processor time, open files
         PlatformCollector(registry=self.registry)  # python_info
@@ -153,6 +156,18 @@ class Metrics(Collector):
         """For `StreamMetrics.ended`: one active stream less, one end more."""
         self._active -= 1
         self._ends[provider, end.value] += 1
+
+    def budget_denied(self, reason: str) -> None:
+        """A request was refused by its budgets. `reason` is the error's code, one of few."""
+        self._denials[reason] += 1
+
+    def unaccounted(self) -> None:
+        """A request is served although the ledger's store failed, and charged to nobody."""
+        self._unaccounted += 1
+
+    def settle_failed(self) -> None:
+        """A hold could not be settled; it is captured when it expires."""
+        self._settle_failures += 1
 
     def series(self, provider: str, model: str) -> _Series:
         """For `StreamMetrics`: the counters of a model, or of "other" when too many models have theirs already."""
@@ -187,6 +202,16 @@ class Metrics(Collector):
         for labels, count in list(self._ends.items()):
             ends.add_metric(labels, count)
         yield ends
+        denials = CounterMetricFamily("llm_budget_denials", "Requests refused by a budget.", labels=["reason"])
+        for reason, count in list(self._denials.items()):
+            denials.add_metric([reason], count)
+        yield denials
+        yield CounterMetricFamily(
+            "llm_unaccounted_requests", "Requests served while the ledger failed.", value=self._unaccounted
+        )
+        yield CounterMetricFamily(
+            "llm_settle_failures", "Holds that could not be settled.", value=self._settle_failures
+        )
 
     def render(self) -> tuple[bytes, str]:
         """What `GET /metrics` answers: the body and its content type.

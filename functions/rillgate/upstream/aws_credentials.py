@@ -90,7 +90,7 @@ class AwsCredentials:
         if have is not None and not (expired and self._error is not None):
             return have
         if self._error is None:
-            raise UpstreamError("No AWS credentials: the gateway is going down.")
+            raise UpstreamError("No AWS credentials: the fetch was broken off.")
         raise UpstreamError(self._error.message) from self._error  # a new one each time: tracebacks grow
 
     async def _refresh(self) -> None:

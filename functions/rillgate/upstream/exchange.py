@@ -94,11 +94,13 @@ class Exchange:
     Args:
         connections_max: for each origin; at least as many as streams may run at once.
         user_agent: what providers see.
+        proxies: whether proxies that the environment names are used; never for this machine's own metadata.
     """
 
-    def __init__(self, *, connections_max: int, user_agent: str) -> None:
+    def __init__(self, *, connections_max: int, user_agent: str, proxies: bool = True) -> None:
         self._connections_max = connections_max
         self._user_agent = user_agent
+        self._proxies = proxies
         self._ssl_context: ssl.SSLContext | None = None
         self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
 
@@ -162,7 +164,9 @@ class Exchange:
         if client is None:
             if self._ssl_context is None:
                 self._ssl_context = httpx2.create_ssl_context()
-            client = self._clients[origin] = make_client(self._ssl_context, self._connections_max)
+            client = self._clients[origin] = make_client(
+                self._ssl_context, self._connections_max, proxies=self._proxies
+            )
         return client
 
 

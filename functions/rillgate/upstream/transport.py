@@ -23,8 +23,8 @@ KEEPALIVE_EXPIRY_S = 30.0  # below what providers' load balancers keep, above th
 WRITE_TIMEOUT_S = 30.0
 
 
-def make_client(ssl_context: ssl.SSLContext, connections_max: int) -> httpx2.AsyncClient:
-    """A client for one origin.
+def make_client(ssl_context: ssl.SSLContext, connections_max: int, *, proxies: bool) -> httpx2.AsyncClient:
+    """A client for one origin; `proxies` says whether one that the environment names may stand in between.
 
     Idle connections are not limited below open ones: httpcore counts all connections against that limit and
     would close a connection after nearly every answer. No cookie is kept: requests of different people share the
@@ -35,7 +35,7 @@ def make_client(ssl_context: ssl.SSLContext, connections_max: int) -> httpx2.Asy
         max_keepalive_connections=connections_max,
         keepalive_expiry=KEEPALIVE_EXPIRY_S,
     )
-    proxied = getproxies().keys() & {"http", "https", "all"}
+    proxied = proxies and getproxies().keys() & {"http", "https", "all"}
     return httpx2.AsyncClient(
         transport=None if proxied else PoolTransport(ssl_context, limits),
         verify=ssl_context,

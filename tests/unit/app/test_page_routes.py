@@ -125,7 +125,7 @@ def test_page_form_fields_have_labels() -> None:
     attributes = _attributes("index.html")
     labelled = {value for tag, name, value in attributes if (tag, name) == ("label", "for")}
     fields = {value for tag, name, value in attributes if tag in {"select", "input", "textarea"} and name == "id"}
-    assert fields == {"model", "system-prompt", "max-tokens", "prompt"}
+    assert fields == {"model", "system-prompt", "max-tokens", "key", "prompt"}
     assert fields <= labelled
 
 

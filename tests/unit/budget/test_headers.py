@@ -108,6 +108,14 @@ def test_level_headers_of_an_overdrawn_or_empty_limit_say_zero() -> None:
     assert headers["x-ratelimit-remaining-requests"] == "0"
 
 
+def test_level_headers_of_a_scope_with_any_name_are_one_plain_line() -> None:
+    """Whoever names a user names no header."""
+    headers = level_headers([level("user:Ада\r\nset-cookie: a", Meter.TOKENS, 10, 0)], NOW_S)
+    value = headers["x-rillgate-scope"]
+    assert value.isascii()
+    assert value.isprintable()
+
+
 def test_level_headers_without_levels_are_none() -> None:
     """No budget, nothing to say."""
     assert level_headers([], NOW_S) == {}

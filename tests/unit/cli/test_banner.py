@@ -10,7 +10,7 @@ import pytest
 
 from rillgate.app.settings.load import load_settings
 from rillgate.app.settings.types import Settings
-from rillgate.cli.banner import Banner
+from rillgate.cli.banner import Banner, ledger_place
 
 
 def settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -18,10 +18,10 @@ def settings(environ: Mapping[str, str] | None = None) -> Settings:
     return load_settings(config=None, flags={}, environ=environ or {}, cwd=Path("/nowhere"))
 
 
-def said(address: object, *notices: str, allow_unauthenticated: bool = False) -> list[str]:
+def said(address: object, *notices: str, allow_unauthenticated: bool = False, keys_required: bool = False) -> list[str]:
     """The lines of a gateway that listens on `address`."""
     lines: list[str] = []
-    configured = replace(settings(), allow_unauthenticated=allow_unauthenticated)
+    configured = replace(settings(), allow_unauthenticated=allow_unauthenticated, keys_required=keys_required)
     Banner(configured, address, notices, lines.append).listening()
     return "\n".join(lines).split("\n")
 
@@ -54,6 +54,30 @@ def test_banner_says_that_keys_are_off_and_for_whom() -> None:
     loud = said(("192.0.2.1", 8000), allow_unauthenticated=True)
     assert any(line.startswith("Keys are OFF") and "spends your tokens" in line for line in loud)
     assert not any("only this machine" in line for line in loud)
+
+
+def test_banner_says_that_keys_are_on_and_how_to_make_one() -> None:
+    """The command that makes the first one, and a line to try that sends it."""
+    lines = said(("192.0.2.1", 8000), keys_required=True)
+    (line,) = [line for line in lines if line.startswith("Keys are on")]
+    assert "rillgate keys create --name me" in line
+    assert not any("OFF" in line or "off" in line for line in lines)
+    assert "-H 'Authorization: Bearer rill_…'" in lines[-1]
+    assert "Authorization" not in said(("127.0.0.1", 8000))[-1]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("sqlite:////var/lib/rillgate.db", "/var/lib/rillgate.db"),
+        ("memory:", "in memory, gone when this process ends"),
+        ("dynamodb://ledger?region=eu-central-1", "DynamoDB table 'ledger' in region eu-central-1"),
+    ],
+)
+def test_banner_says_where_the_ledger_is(url: str, place: str) -> None:
+    """So that nobody has to look for what was spent."""
+    assert ledger_place(url) == place
+    assert "Ledger: /nowhere/rillgate.db" in said(("127.0.0.1", 8000))
 
 
 def test_banner_passes_notices_on() -> None:

@@ -108,13 +108,47 @@ def test_serve_on_a_unix_socket_listens_on_its_path(runs: Runs, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
-def test_serve_beyond_loopback_needs_the_flag(runs: Runs, host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Refused before anything listens; with the flag it is meant."""
-    assert serve(host=host) == 2
-    assert runs.listened == []
-    assert "--allow-unauthenticated" in capsys.readouterr().err
+def test_serve_beyond_loopback_needs_keys_or_the_flag(
+    runs: Runs, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others are served with keys, or without by the flag; the file alone switches keys off for nobody else."""
+    assert serve(host=host) == 5
     assert serve(host=host, allow_unauthenticated=True) == 5
-    assert runs.listened[0][0] == host
+    assert [listened[0] for listened in runs.listened] == [host, host]
+    Path("rillgate.toml").write_text("[auth]\nrequired = false")
+    assert serve(host=host) == 2
+    assert len(runs.listened) == 2
+    assert "--allow-unauthenticated" in capsys.readouterr().err
+
+
+def test_serve_makes_the_ledger_beside_its_configuration(runs: Runs, tmp_path: Path) -> None:
+    """With nothing configured, what is spent is kept in the working directory, for this user alone to read."""
+    assert serve() == 5
+    assert (tmp_path / "rillgate.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sqlite:///no/such/folder/l.db", "there is no folder"),
+        ("sqlite:///text.db", "it is no SQLite database"),
+        ("sqlite:///.", "it cannot be opened"),
+        ("dynamodb://ledger", "its region is not known"),
+    ],
+)
+def test_serve_with_a_ledger_that_cannot_be_used_says_why_in_one_line(
+    runs: Runs, url: str, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything listens: the file or the table, what is wrong with it, and exit code 2."""
+    Path("text.db").write_text("not a database, and longer than the header of one: " * 20)
+    monkeypatch.setenv("RILLGATE_LEDGER__URL", url)
+    assert serve() == 2
+    assert runs.listened == []
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("rillgate: ")
+    assert problem in err
+    assert err.count("\n") == 1
 
 
 def test_serve_that_cannot_listen_says_why_in_one_line(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:

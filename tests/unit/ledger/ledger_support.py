@@ -1,4 +1,4 @@
-"""A ledger with all that a test needs around it, in few words: store, hand-moved clock, budgets, requests, a look inside.
+"""A ledger with all that a test needs around it: store, hand-moved clock, budgets, requests, a look inside.
 
 desk = Desk(store)
 await desk.set_budget(desk.key, "tokens/day=1000")

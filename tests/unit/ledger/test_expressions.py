@@ -28,10 +28,9 @@ HOLD = Hold(AT_S + 90, 0, 300, 7_000, AT_S)
 GROWN = Hold(AT_S + 90, 1, 500, 9_000, AT_S)
 ID = "AAAAAAAAAAAAAAAA"
 NAME = hold_name(ID)
+WINDOWS = ("d20775", "M682", "T")
 COUNTED: Item = {
-    **{"td20775": 300, "cd20775": 7_000, "rd20775": 1},
-    **{"tM682": 300, "cM682": 7_000, "rM682": 1},
-    **{"tT": 300, "cT": 7_000, "rT": 1},
+    f"{meter}{window}": value for window in WINDOWS for meter, value in zip("tcr", (300, 7_000, 1), strict=True)
 }
 HELD: Item = {**COUNTED, NAME: HOLD.value, "n": 1, "v": 1}
 
@@ -163,7 +162,7 @@ def test_extend_of_hold_adds_the_difference() -> None:
     """Counters rise by what the next value holds more; no further request, no further live hold."""
     after = writes().extend(HOLD, GROWN, AT_S + 9).apply(HELD)
     expected = {**HELD, NAME: GROWN.value}
-    for window in ("d20775", "M682", "T"):
+    for window in WINDOWS:
         expected |= {f"t{window}": 500, f"c{window}": 9_000}
     assert after == expected
 
@@ -220,9 +219,8 @@ def test_settle_with_nothing_takes_everything_back() -> None:
 def test_settle_with_less_charges_exactly_that() -> None:
     """Each counter says what was taken, the hold is gone, nobody is live."""
     after = settled(Amounts(120, 2_000, 1))
-    windows = ("d20775", "M682", "T")
     charged = {
-        f"{meter}{window}": value for window in windows for meter, value in zip("tcr", (120, 2_000, 1), strict=True)
+        f"{meter}{window}": value for window in WINDOWS for meter, value in zip("tcr", (120, 2_000, 1), strict=True)
     }
     assert without_zeros(after) == {**charged, "v": 1}
 
@@ -326,18 +324,20 @@ def test_announce_of_mark_is_done_once_and_never_downwards() -> None:
 # any amounts ----------------------------------------------------------------------------------------------------------
 
 some_amounts = st.builds(Amounts, st.integers(0, 10**9), st.integers(0, 10**15), st.just(1))
+some_seconds = st.integers(0, 200_000)
 some_limits = st.sets(st.sampled_from(["tokens/minute", "tokens/day", "usd/month", "requests/minute", "usd/total"]))
 
 
-@given(some_amounts, some_amounts, some_amounts, some_limits, st.integers(0, 200_000), st.integers(0, 200_000))
+@given(st.tuples(some_amounts, some_amounts, some_amounts), some_limits, some_seconds, some_seconds)
 def test_life_of_any_hold_leaves_exactly_what_was_charged(
-    held: Amounts, grown: Amounts, actual: Amounts, limited: set[str], extended_s: int, settled_s: int
+    sizes: tuple[Amounts, Amounts, Amounts], limited: set[str], extended_s: int, settled_s: int
 ) -> None:
     """Authorized, extended and settled at any times, every day's, month's and total counter says what was taken."""
+    held, grown, actual = sizes
     of = writes(*(f"{limit}={10**9}" for limit in sorted(limited)))
     before = Hold(AT_S + 90, 0, held.tokens, held.cost_nanos, AT_S)
     after = Hold(AT_S + 90, 1, grown.tokens, grown.cost_nanos, AT_S)
-    item = authorize_any(of, before).apply(EMPTY)
+    item = of.authorize(before, Terms(), "changed").apply(EMPTY)
     item = of.extend(before, after, AT_S + extended_s).apply(item)
     item = of.settle(after, actual, AT_S + extended_s + settled_s, item).apply(item)
     total = {name: item.get(name, 0) for name in ("tT", "cT", "rT", "n")}
@@ -345,11 +345,6 @@ def test_life_of_any_hold_leaves_exactly_what_was_charged(
     assert [item.get(f"{meter}d20775", 0) for meter in "tcr"] == [actual.tokens, actual.cost_nanos, 1]
     assert [item.get(f"{meter}M682", 0) for meter in "tcr"] == [actual.tokens, actual.cost_nanos, 1]
     assert not [name for name in item if name.startswith("h")]
-
-
-def authorize_any(of: HoldWrites, hold: Hold) -> Write:
-    """Hold it, whatever its size."""
-    return of.authorize(hold, Terms(), "changed")
 
 
 @given(some_amounts, some_amounts)

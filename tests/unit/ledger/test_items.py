@@ -21,6 +21,7 @@ from rillgate.ledger.items import (
     read_counter,
     read_hold,
 )
+from rillgate.ledger.writes import Item
 from tests.unit.ledger.ledger_support import new_id
 
 AT_S = 1_795_000_000  # 2026-11-18 11:06:40: day 20775, month 682, minute 29916666
@@ -122,7 +123,7 @@ def test_hold_read_from_other_value_is_refused(value: str | int) -> None:
 def test_holds_of_item_are_found_by_their_names() -> None:
     """Ids come without the prefix, values as they stand there; nothing else is taken for a hold."""
     one, two, id_one, id_two = Hold(1, 0, 2, 3, 4), Hold(5, 1, 6, 7, 8), new_id(), "h" * 16
-    item = {hold_name(id_one): one.value, "tT": 8, "n": 2, "v": 1, "b": "unpaid", hold_name(id_two): two.value}
+    item: Item = {hold_name(id_one): one.value, "tT": 8, "n": 2, "v": 1, "b": "unpaid", hold_name(id_two): two.value}
     assert list(holds(item)) == [(id_one, one.value, one), (id_two, two.value, two)]
 
 

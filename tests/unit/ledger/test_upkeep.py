@@ -9,7 +9,7 @@ import pytest
 
 from rillgate.domain.limits import Amounts, Budget, Limit, Meter, Window
 from rillgate.ledger import upkeep as upkeep_module
-from rillgate.ledger.expressions import CAPTURED_MAX, capture
+from rillgate.ledger.expressions import CAPTURED_MAX
 from rillgate.ledger.items import Hold, hold_name
 from rillgate.ledger.keys import scope_key
 from rillgate.ledger.upkeep import WHOLE_EVERY, WHOLE_LIVE_MAX, Upkeep
@@ -183,7 +183,7 @@ async def test_capture_without_a_store_is_told_and_tried_at_the_next_look(desk: 
 async def test_mark_that_is_reached_is_announced(desk: UpkeepDesk, counted: int, percent: int | None) -> None:
     """The highest mark that the counter has reached, once, with scope, limit and percent."""
     desk.upkeep.look(desk.key, BUDGET, {"td20775": counted}, whole=True)
-    desk.upkeep.look(desk.key, BUDGET, {"td20775": counted + 1}, whole=False)
+    desk.upkeep.look(desk.key, BUDGET, {"td20775": counted}, whole=False)
     await desk.do_later()
     told = [] if percent is None else [{"scope": desk.key, "limit": "tokens/day", "percent": percent}]
     assert desk.told("budget_warning") == told
@@ -255,9 +255,3 @@ async def test_marks_announced_by_process_are_bounded(desk: UpkeepDesk, monkeypa
     await desk.do_later()
     assert len(desk.told("budget_warning")) == 10
     assert len(desk.upkeep._announced) <= 3
-
-
-async def test_capture_writes_nothing_but_its_scope(desk: UpkeepDesk) -> None:
-    """What the test of the lost reply relies on: the capture is the one write that names the hold."""
-    dead = desk.dead()
-    assert capture(desk.key, dead).key == scope_key(desk.key)

@@ -11,12 +11,13 @@ import msgspec
 
 from rillgate.budget.guard import Guard
 from rillgate.dialects.chat_completions import ChatCompletionsEncoder
-from rillgate.domain.ports import Encoder, Encoding, FrameReader, StreamDecoder
-from rillgate.pipeline.relay import Relay
+from rillgate.domain.ports import Encoder, Encoding, FrameReader, Report, StreamDecoder
+from rillgate.pipeline.relay import NO_REPORT, Relay
 from rillgate.providers.openai import OpenAIProvider
 from rillgate.wire.sse import SseReader
 
 PROVIDER = OpenAIProvider("lab", own_host=False)
+REQUEST_CUT: Report = {"stop": "budget", "scope": "request"}
 DONE = b"data: [DONE]\n\n"
 
 
@@ -45,6 +46,8 @@ def make_relay(
     choices: int = 1,
     include_usage: bool = False,
     cut_notice: str = "",
+    cut_report: Report = REQUEST_CUT,
+    length_report: Report = NO_REPORT,
     same_dialect: bool = True,
     encoder: Encoder | None = None,
     reader: FrameReader | None = None,
@@ -63,6 +66,8 @@ def make_relay(
         include_usage=include_usage,
         prompt_tokens=5,
         cut_notice=cut_notice,
+        cut_report=lambda: cut_report,
+        length_report=length_report,
         on_content=on_content,
     )
 

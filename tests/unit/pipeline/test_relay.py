@@ -974,3 +974,72 @@ def test_relay_any_stream_ends_properly_and_within_its_limit(
         assert answer.usage == []
     again = make_relay(cap=cap, choices=choices, include_usage=include_usage, exact=exact, same_dialect=same_dialect)
     assert run(again, [stream]) == out
+
+
+# A cap that a budget lowered
+
+
+LOWERED = {"stop": "budget", "scope": "team:core"}
+
+
+@pytest.mark.parametrize("include_usage", [True, False])
+@pytest.mark.parametrize("same_dialect", [True, False])
+def test_relay_provider_that_stops_at_a_budgets_cap_is_reported_once(include_usage: bool, same_dialect: bool) -> None:
+    """With the frame of its finish reason, in either dialect; the end is the budget's, and the provider's as well."""
+    relay = make_relay(include_usage=include_usage, same_dialect=same_dialect, length_report=LOWERED)
+    answer = seen(run(relay, [answer_of(role(), text("a"), finish("length"), usage())]))
+    assert (answer.reports, answer.finish, answer.done) == ([LOWERED], {0: ["length"]}, True)
+    assert next(chunk for chunk in answer.chunks if "rillgate" in chunk)["choices"][0]["finish_reason"] == "length"
+    assert answer.usage == ([usage_numbers(9, 4)] if include_usage else [])
+    assert (relay.end, relay.upstream_done, relay.usage()) == (End.BUDGET, True, Usage(9, 4))
+
+
+def test_relay_provider_that_stops_at_a_budgets_cap_without_usage_says_both() -> None:
+    """Why it stopped, and that the usage is ours."""
+    relay = make_relay(include_usage=True, length_report=LOWERED)
+    answer = seen(run(relay, [answer_of(text("a"), finish("length"))]))
+    assert answer.reports == [{**LOWERED, **ESTIMATED}]
+
+
+def test_relay_finish_of_another_kind_is_no_budgets() -> None:
+    """An answer that ends by itself below a lowered cap has finished; byte for byte, as ever."""
+    relay = make_relay(length_report=LOWERED)
+    stream = answer_of(role(), text("a"), finish("stop"))
+    assert run(relay, [stream]) == stream
+    assert relay.end is End.FINISHED
+
+
+def test_relay_choices_that_stop_at_a_budgets_cap_are_told_apart() -> None:
+    """One of two: its frame alone carries the report."""
+    relay = make_relay(choices=2, length_report=LOWERED)
+    stream = answer_of(text("a"), text("b", 1), finish("stop"), finish("length", 1))
+    answer = seen(run(relay, [stream]))
+    assert answer.finish == {0: ["stop"], 1: ["length"]}
+    (reported,) = [chunk for chunk in answer.chunks if "rillgate" in chunk]
+    assert reported["choices"][0]["index"] == 1
+    assert relay.end is End.BUDGET
+
+
+def test_relay_whole_answer_that_stops_at_a_budgets_cap_is_reported() -> None:
+    """As for a stream."""
+    relay = make_relay(length_report=LOWERED)
+    answer = seen(relay.feed_answer([TextDelta(0, "a"), FinishDelta(0, "length"), UsageDelta(Usage(9, 1))]))
+    assert (answer.reports, relay.end) == ([LOWERED], End.BUDGET)
+
+
+def test_relay_stopped_after_a_budgets_cap_was_met_is_whole() -> None:
+    """Only the terminal event was missing when our deadline came."""
+    relay = make_relay(length_report=LOWERED)
+    out = relay.feed(text("a") + finish("length"))
+    out += relay.stop(End.DEADLINE, StreamEnded("too late"))
+    assert seen(out).done
+    assert (relay.end, relay.upstream_done, relay.error) == (End.BUDGET, False, None)
+
+
+def test_relay_cut_of_a_lowered_cap_says_whose_limit_it_was() -> None:
+    """Scope and reset, and that the count is ours."""
+    report = {**LOWERED, "reset": "2026-11-22T00:00:00Z"}
+    relay = make_relay(cap=2, cut_report=report, length_report=report)
+    answer = seen(run(relay, [answer_of(*[text(" a")] * 5)]))
+    assert answer.reports == [{**report, **ESTIMATED}]
+    assert (relay.end, relay.upstream_done, relay.reported) == (End.BUDGET, False, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from rillgate.delivery.responses import error_headers
@@ -13,9 +15,12 @@ from rillgate.pipeline.streams import Streams
 class FakeRun:
     """A request that remembers what it was stopped for; over after the first time, or from the start."""
 
-    def __init__(self, request_id: str, client_request_id: str | None = None, *, over: bool = False) -> None:
+    def __init__(
+        self, request_id: str, client_request_id: str | None = None, *, owner: str = "", over: bool = False
+    ) -> None:
         self.request_id = request_id
         self.client_request_id = client_request_id
+        self.owner = owner
         self.stops: list[End] = []
         self._over = over
 
@@ -96,7 +101,7 @@ def test_streams_end_all_ends_each_for_shutdown() -> None:
 def test_streams_cancel_by_our_id_ends_that_one_only() -> None:
     """The id of the answer's x-request-id."""
     streams, runs = filled(3)
-    assert streams.cancel("r1")
+    assert streams.cancel("r1", "")
     assert [run.stops for run in runs] == [[], [End.CANCELLED], []]
 
 
@@ -106,7 +111,7 @@ def test_streams_cancel_by_the_clients_own_id_ends_each_that_has_it() -> None:
     runs = [FakeRun("r0", "mine"), FakeRun("r1", "mine"), FakeRun("r2", "other"), FakeRun("r3")]
     for run in runs:
         streams.add(run)
-    assert streams.cancel("mine")
+    assert streams.cancel("mine", "")
     assert [run.stops for run in runs] == [[End.CANCELLED], [End.CANCELLED], [], []]
 
 
@@ -114,7 +119,7 @@ def test_streams_cancel_by_the_clients_own_id_ends_each_that_has_it() -> None:
 def test_streams_cancel_of_an_unknown_id_ends_nothing(unknown: str) -> None:
     """No prefix, no other case, and nothing where a request has no id of the client's."""
     streams, runs = filled(2)
-    assert not streams.cancel(unknown)
+    assert not streams.cancel(unknown, "")
     assert [run.stops for run in runs] == [[], []]
 
 
@@ -123,6 +128,62 @@ def test_streams_cancel_of_one_that_is_over_says_so() -> None:
     streams = Streams(5)
     streams.add(FakeRun("over", over=True))
     streams.add(FakeRun("gone"))
-    assert not streams.cancel("over")
-    assert streams.cancel("gone")
-    assert not streams.cancel("gone")
+    assert not streams.cancel("over", "")
+    assert streams.cancel("gone", "")
+    assert not streams.cancel("gone", "")
+
+
+def test_streams_cancel_is_for_the_owner_alone() -> None:
+    """To others it does not exist; nobody in particular may cancel what nobody in particular began, and only that."""
+    streams = Streams(5)
+    runs = [FakeRun("r0", "mine", owner="a1"), FakeRun("r1", "mine", owner="b2"), FakeRun("r2")]
+    for run in runs:
+        streams.add(run)
+    assert not streams.cancel("r0", "b2")
+    assert not streams.cancel("r0", "")
+    assert not streams.cancel("r2", "a1")
+    assert streams.cancel("mine", "b2")
+    assert streams.cancel("r2", "")
+    assert [run.stops for run in runs] == [[], [End.CANCELLED], [End.CANCELLED]]
+
+
+@pytest.mark.anyio
+async def test_streams_settled_waits_for_all_that_outlives_its_request_and_what_that_begins() -> None:
+    """A hold that is voided once its grant is known is two pieces of work, one after the other."""
+    streams = Streams(5)
+    gate = asyncio.Event()
+    done: list[str] = []
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        done.append("second")
+
+    async def first() -> None:
+        await gate.wait()
+        done.append("first")
+        streams.outlive(second())
+
+    assert await streams.settled()
+    streams.outlive(first())
+    waiting = asyncio.ensure_future(streams.settled())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.set()
+    assert await waiting
+    assert done == ["first", "second"]
+
+
+@pytest.mark.anyio
+async def test_streams_settled_gives_up_in_time_and_says_so() -> None:
+    """A store that never answers does not hold the process."""
+    streams = Streams(5)
+    gate = asyncio.Event()
+
+    async def stuck() -> None:
+        await gate.wait()
+
+    work = streams.outlive(stuck())
+    assert not await streams.settled(0)
+    gate.set()
+    await work
+    assert await streams.settled(0)

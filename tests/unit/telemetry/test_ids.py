@@ -10,10 +10,10 @@ from rillgate.telemetry.ids import new_request_id, safe_client_id
 
 
 def test_request_id_new_is_unique_and_well_formed() -> None:
-    """ "req_" and 24 hexadecimal digits, never the same twice."""
+    """ "req_" and 16 characters of base64url, never the same twice."""
     ids = {new_request_id() for _ in range(1000)}
     assert len(ids) == 1000
-    assert all(re.fullmatch(r"req_[0-9a-f]{24}", each) for each in ids)
+    assert all(re.fullmatch(r"req_[0-9A-Za-z_-]{16}", each) for each in ids)
 
 
 @pytest.mark.parametrize("value", ["a", "0198-abc", "with space ~!", "x" * 128])

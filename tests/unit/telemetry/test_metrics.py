@@ -62,7 +62,7 @@ def test_metrics_of_a_stream_are_rendered_by_provider_and_model() -> None:
 
 
 def test_metrics_families_have_their_types_and_help() -> None:
-    """Names and types are what dashboards are built on; before any stream all five are there already."""
+    """Names and types are what dashboards are built on; before any stream all are there already."""
     body, content_type = Metrics().render()
     families = {family.name: family for family in text_string_to_metric_families(body.decode())}
     types = {name: family.type for name, family in families.items() if name.startswith("llm_")}
@@ -72,11 +72,29 @@ def test_metrics_families_have_their_types_and_help() -> None:
         "llm_time_to_first_token_seconds": "histogram",
         "llm_active_streams": "gauge",
         "llm_streams": "counter",
+        "llm_budget_denials": "counter",
+        "llm_unaccounted_requests": "counter",
+        "llm_settle_failures": "counter",
     }
     assert all(family.documentation for family in families.values())
     assert "python_info" in families
     assert "python_gc_collections" in families
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_metrics_of_budgets_count_denials_by_reason_and_failures_of_the_ledger() -> None:
+    """What an operator is alerted by: who is refused and why, and what was not accounted."""
+    metrics = Metrics()
+    for reason in ("insufficient_quota", "rate_limit_exceeded", "insufficient_quota"):
+        metrics.budget_denied(reason)
+    metrics.unaccounted()
+    metrics.settle_failed()
+    metrics.settle_failed()
+    samples = scrape(metrics)
+    assert value(samples, "llm_budget_denials_total", reason="insufficient_quota") == 2
+    assert value(samples, "llm_budget_denials_total", reason="rate_limit_exceeded") == 1
+    assert value(samples, "llm_unaccounted_requests_total") == 1
+    assert value(samples, "llm_settle_failures_total") == 2
 
 
 def test_metrics_streams_of_one_model_share_their_series() -> None:

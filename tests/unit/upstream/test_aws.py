@@ -175,7 +175,7 @@ async def test_calls_late_ones_lose_no_slot_of_the_pool() -> None:
 
 async def test_calls_without_a_free_connection_are_not_sent() -> None:
     """A full pool is waited for as long as for a connection, and is the same kind of error."""
-    async with a_world(connect_timeout_s=LATE_S) as world:
+    async with a_world(connect_timeout_s=0.3) as world:
         arrived = asyncio.Semaphore(0)
 
         async def never(exchange: Seen) -> None:

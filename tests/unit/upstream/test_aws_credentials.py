@@ -207,7 +207,7 @@ async def test_credentials_closed_while_fetching_leave_no_task_and_no_waiter() -
     waiting = asyncio.ensure_future(key(credentials))
     await wait_all_tasks_blocked()
     await credentials.aclose()
-    with pytest.raises(UpstreamError, match="going down"):
+    with pytest.raises(UpstreamError, match="broken off"):
         await waiting
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import botocore.session
+import botocore.utils
 import pytest
 
 from rillgate.domain.errors import UpstreamError
@@ -280,8 +281,13 @@ async def test_profile_on_lambda_is_never_looked_for(profiles: dict[str, str], m
 # Instance metadata
 
 
-async def test_instance_role_comes_by_way_of_a_token() -> None:
-    """IMDSv2: the fake answers nobody who has not asked for a token first."""
+async def test_instance_role_comes_by_way_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IMDSv2: the fake answers nobody who has not asked for a token first. botocore's own way is never gone."""
+
+    def no_look(_: object) -> None:
+        pytest.fail("botocore looked at the instance metadata")
+
+    monkeypatch.setattr(botocore.utils.InstanceMetadataFetcher, "retrieve_iam_role_credentials", no_look)
     async with aws_and_exchange() as (fake, exchange):
         fake.serve_instance(document("EC2", EXPIRES_S))
         found = await aws_sources(NO_PROFILES, exchange)()

@@ -58,15 +58,13 @@ async def test_exchange_read_to_the_end_gives_its_connection_back() -> None:
 async def test_exchange_says_when_it_begins_to_send() -> None:
     """Once for each request, on a new connection and on a kept one; before that, the provider knows nothing of it."""
     async with FakeProvider() as fake, exchange_for() as exchange:
-        for _ in range(2):
-            sent: list[int] = []
-            opening = exchange.open(
-                "fake", endpoint(fake), CHAT, connect_s=5, on_sending=lambda sent=sent: sent.append(len(fake.chats))
-            )
-            before = len(fake.chats)
-            async with opening as response:
+        sent: list[int] = []
+        for before in range(2):
+            async with exchange.open(
+                "fake", endpoint(fake), CHAT, connect_s=5, on_sending=lambda: sent.append(len(fake.chats))
+            ) as response:
                 await response.read()
-            assert sent == [before]
+            assert sent == list(range(before + 1))
 
 
 async def test_exchange_that_finds_nobody_says_that_nothing_was_sent() -> None:

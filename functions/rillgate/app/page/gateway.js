@@ -1,14 +1,32 @@
 // The two calls that the page makes, and everything that can go wrong with them.
 
+import { refusalFacts } from "./budget.js";
 import { EventReader } from "./sse.js";
 
 /** What the page shows instead of an answer: a title, a sentence, and facts to quote when asking for help. */
 export class Failure extends Error {
+  /** The gateway's word for it, if it has one. */
+  code = null;
+  /** Whether another key than the one in use is needed. */
+  asksForKey = false;
+
   constructor(title, message, facts = {}) {
     super(message);
     this.title = title;
     this.facts = facts;
   }
+}
+
+/** Goes out with every call. It is here and nowhere else: no storage, no cookie, no address. */
+let key = null;
+
+/** From now on calls carry this key; null for none. */
+export function useKey(value) {
+  key = value;
+}
+
+export function hasKey() {
+  return key !== null;
 }
 
 /** The gateway's models, as a list of ids. Throws a Failure. */
@@ -22,18 +40,19 @@ export async function listModels() {
 }
 
 /**
- * Yields the chunks of one streamed answer, up to `[DONE]`.
+ * Yields the chunks of one streamed answer, up to `[DONE]`. `onHeaders` gets its headers when they have come.
  *
  * Throws a Failure for an HTTP error, an error inside the stream, a stream that ends without `[DONE]` and a network
  * that fails. An abort of `signal` looks like a network that fails: ask the signal first.
  */
-export async function* streamChat(request, signal) {
+export async function* streamChat(request, signal, onHeaders) {
   const response = await call("v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true } }),
     signal,
   });
+  onHeaders(response.headers);
   const facts = factsOf(response);
   const events = new EventReader();
   const reader = response.body.getReader();
@@ -71,9 +90,11 @@ async function drain(reader) {
 }
 
 async function call(path, options) {
+  const used = key;
+  const headers = used === null ? options.headers : { ...options.headers, authorization: `Bearer ${used}` };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch {
     throw new Failure("The gateway cannot be reached", "No connection. Is it running, and is your network up?");
   }
@@ -86,7 +107,10 @@ async function call(path, options) {
   } catch {
     // a proxy's page, not the gateway's JSON: shown as it came
   }
-  throw said(error, `Error ${response.status}`, factsOf(response));
+  const failure = said(error, `Error ${response.status}`, { ...factsOf(response), ...refusalFacts(response.headers) });
+  // A proxy's 401 has no code of ours; and of a key that is no longer in use nobody wants to hear.
+  failure.asksForKey = response.status === 401 && failure.code !== null && used === key;
+  throw failure;
 }
 
 /** A Failure from an error object in OpenAI's shape, or from whatever came in its place. */
@@ -96,7 +120,9 @@ function said(error, title, facts) {
   }
   const name = error.code ?? error.type;
   const message = error.message ?? JSON.stringify(error).slice(0, 500);
-  return new Failure(name ? `${title} · ${name}` : title, message, { ...facts, field: error.param ?? undefined });
+  const failure = new Failure(name ? `${title} · ${name}` : title, message, { ...facts, field: error.param ?? undefined });
+  failure.code = name ?? null;
+  return failure;
 }
 
 function broken(facts) {

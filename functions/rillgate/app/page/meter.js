@@ -15,7 +15,7 @@ export class Meter {
   #estimated = false;
 
   finishReason = null;
-  cutBy = null; // why the gateway itself ended the answer, if it did
+  cut = null; // what the gateway says of it, if it ended the answer itself
   model = null;
 
   constructor(now) {
@@ -33,7 +33,7 @@ export class Meter {
     }
     if (reasoning) this.#sawReasoning = true;
     if (choice?.finish_reason) this.finishReason = choice.finish_reason;
-    if (chunk.rillgate?.stop) this.cutBy = chunk.rillgate.stop;
+    if (chunk.rillgate?.stop) this.cut = chunk.rillgate;
     if (chunk.rillgate?.estimated) this.#estimated = true;
     if (chunk.usage) this.#usage = chunk.usage;
     if (chunk.model) this.model = chunk.model;

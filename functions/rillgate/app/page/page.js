@@ -1,17 +1,14 @@
 // The chat page: one conversation, kept in this tab only.
 
-import { Failure, listModels, streamChat } from "./gateway.js";
+import { AnswerView } from "./answer.js";
+import { leftWords } from "./budget.js";
+import { Failure, hasKey, listModels, streamChat, useKey } from "./gateway.js";
+import { KeyForm } from "./key.js";
 import { Meter } from "./meter.js";
-import { TextView } from "./text.js";
 
 const SETTINGS_KEY = "rillgate.page";
 const FOLLOW_WITHIN_PX = 48; // so near to the end, the reader wants to stay there
 const MODELS_AGAIN_MS = { first: 2000, last: 30000 };
-const FINISHED_BECAUSE = {
-  length: "it reached its token limit",
-  content_filter: "the provider’s content filter stopped it",
-  tool_calls: "it asked for a tool, and this page has none",
-};
 
 const byId = (id) => document.getElementById(id);
 const scroller = byId("scroller");
@@ -66,15 +63,22 @@ settingsToggle.addEventListener("click", () => showSettings(settings.hidden));
 
 let modelsTimer = 0;
 let modelsAgainMs = MODELS_AGAIN_MS.first;
+let modelsAsked = 0;
 
 async function loadModels() {
   clearTimeout(modelsTimer);
+  if (lacksKey()) return;
+  const mine = ++modelsAsked;
   let found = [];
   try {
     found = await listModels();
+    if (mine !== modelsAsked) return; // asked again meanwhile, perhaps with another key
+    acceptKey();
     if (found.length) notice(null);
     else notice("No models yet.", "Set OPENAI_API_KEY or OLLAMA_HOST, or name a provider in rillgate.toml, and start Rillgate again.");
   } catch (error) {
+    if (mine !== modelsAsked) return;
+    if (error.asksForKey) return askForKey(error);
     const title = error instanceof Failure ? error.title : "Error";
     notice(`The models could not be listed: ${title}.`, error.message);
   }
@@ -92,7 +96,8 @@ function offerModels(found) {
   if (found.length && found.join("\n") === Array.from(models.options, (option) => option.value).join("\n")) return;
   const wanted = models.value || remembered.model;
   // Without a list, a request may still name no model and get the gateway's default one.
-  const options = found.length ? found.map((id) => new Option(id, id)) : [new Option("default model", "")];
+  const none = lacksKey() ? "no key yet" : "default model";
+  const options = found.length ? found.map((id) => new Option(id, id)) : [new Option(none, "")];
   models.replaceChildren(...options);
   if (found.includes(wanted)) models.value = wanted;
   models.disabled = !found.length;
@@ -110,83 +115,44 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) loadModels(); // models come and go while the tab is in the background
 });
 
+// The key -------------------------------------------------------------------------------------------------------
+
+const keyForm = new KeyForm((key) => {
+  useKey(key);
+  loadModels(); // says whether it is right
+});
+
+/** Whether the gateway asks for a key, and there is none. */
+function lacksKey() {
+  return keyForm.shown && !hasKey();
+}
+
+function askForKey(failure) {
+  useKey(null);
+  modelsAsked += 1; // a list that is still to come is that of the old key
+  clearTimeout(modelsTimer);
+  notice(null);
+  byId("key-used").hidden = true;
+  keyForm.ask(failure);
+  offerModels([]);
+  if (document.activeElement !== prompt || !prompt.value) keyForm.focus(); // nobody's words go into the wrong field
+}
+
+function acceptKey() {
+  byId("key-used").hidden = !hasKey();
+  if (!keyForm.shown || !keyForm.accept()) return;
+  const retry = prompt.value ? null : log.querySelector(".retry"); // what was refused waits to be asked again
+  (retry ?? prompt).focus();
+}
+
+byId("forget-key").addEventListener("click", () => {
+  useKey(null);
+  byId("key-used").hidden = true;
+  showSettings(false);
+  loadModels();
+});
+
 // One answer ----------------------------------------------------------------------------------------------------
-
-/** The part of a turn that shows the model's answer while it comes. */
-class AnswerView {
-  constructor(article) {
-    this.article = article;
-    this.text = new TextView(article.querySelector(":scope > .text"));
-    this.reasoning = new TextView(article.querySelector(".reasoning .text"));
-    this.pending = { text: "", reasoning: "" };
-    article.setAttribute("aria-busy", "true"); // the whole answer is announced when it is there, not each word
-  }
-
-  /** Keep what `chunk` brings for the next paint; returns its visible text. */
-  take(chunk) {
-    const delta = chunk.choices?.[0]?.delta ?? {};
-    const text = delta.content || delta.refusal || "";
-    this.pending.text += text;
-    this.pending.reasoning += delta.reasoning_content ?? delta.reasoning ?? "";
-    return text;
-  }
-
-  paint(meter, now) {
-    const { text, reasoning } = this.pending;
-    this.pending = { text: "", reasoning: "" };
-    if (text) this.text.append(text);
-    if (reasoning) {
-      this.reasoning.append(reasoning);
-      this.article.querySelector(".reasoning").hidden = false;
-    }
-    const waiting = this.article.querySelector(".waiting");
-    waiting.hidden = meter.firstTokenMs !== null;
-    const waitedMs = meter.waitedMs(now);
-    if (!waiting.hidden && waitedMs >= 2000) {
-      waiting.querySelector(".elapsed").textContent = `${Math.floor(waitedMs / 1000)} s`;
-    }
-    this.#stats(meter, now);
-    follow();
-  }
-
-  end(meter, now, how) {
-    this.paint(meter, now);
-    this.text.end();
-    this.reasoning.end();
-    const waiting = this.article.querySelector(".waiting");
-    waiting.hidden = meter.firstTokenMs !== null || how === "failed";
-    waiting.textContent = how === "stopped" ? "Stopped before the first word came." : "The model had nothing to say.";
-    this.article.setAttribute("aria-busy", "false");
-    this.article.dataset.end = how;
-    if (meter.model) this.#stat("model", meter.model);
-    if (how === "stopped" && meter.firstTokenMs !== null) this.#stat("finish", "stopped");
-    const reason = meter.finishReason;
-    if (reason && reason !== "stop") {
-      const because = meter.cutBy ? `the gateway cut it: ${meter.cutBy}` : FINISHED_BECAUSE[reason];
-      this.#stat("finish", because ? `${reason}: ${because}` : reason);
-    }
-    follow();
-  }
-
-  #stats(meter, now) {
-    const about = meter.estimated ? "≈ " : "";
-    if (meter.firstTokenMs !== null) this.#stat("ttft", `first token ${duration(meter.firstTokenMs)}`);
-    const rate = meter.tokensPerSecond(now);
-    if (rate !== null) this.#stat("rate", `${about}${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
-    if (meter.inputTokens !== null) this.#stat("input", `${about}${meter.inputTokens} in`);
-    if (meter.outputTokens) this.#stat("output", `${about}${meter.outputTokens} out`);
-  }
-
-  #stat(name, text) {
-    const item = this.article.querySelector(`[data-stat=${name}]`);
-    item.hidden = false;
-    if (item.textContent !== text) item.textContent = text;
-  }
-}
-
-function duration(ms) {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
-}
 
 /** Ask the model for `turn`, after all that was said before it. */
 async function answer(turn) {
@@ -196,7 +162,7 @@ async function answer(turn) {
   turn.text = "";
   turn.question.after(article);
   const request = requestFor(turn); // before any await: what is on the page now
-  const view = new AnswerView(article);
+  const view = new AnswerView(article, follow);
   const meter = new Meter(performance.now());
   const controller = new AbortController();
   setRunning(controller);
@@ -209,8 +175,12 @@ async function answer(turn) {
   paint();
 
   let failure = null;
+  let left = "";
+  const onHeaders = (headers) => {
+    left = leftWords(headers);
+  };
   try {
-    for await (const chunk of streamChat(request, controller.signal)) {
+    for await (const chunk of streamChat(request, controller.signal, onHeaders)) {
       meter.take(chunk, performance.now());
       turn.text += view.take(chunk);
     }
@@ -221,6 +191,7 @@ async function answer(turn) {
   meter.end(performance.now());
   const how = failure ? "failed" : controller.signal.aborted ? "stopped" : "finished";
   if (running === controller) setRunning(null);
+  view.left(left);
   view.end(meter, performance.now(), how);
   if (failure) showFailure(turn, failure);
 }
@@ -247,13 +218,15 @@ function showFailure(turn, failure) {
   box.querySelector(".failure-facts").textContent = facts.map(([name, value]) => `${name} ${value}`).join(" · ");
   box.querySelector(".retry").addEventListener("click", () => {
     if (running) return;
+    if (lacksKey()) return keyForm.focus();
     prompt.focus();
     following = true;
     answer(turn);
   });
   turn.article.querySelector(".stats").before(box);
   follow();
-  if (failure.title?.endsWith("model_not_found")) loadModels();
+  if (failure.code === "model_not_found") loadModels();
+  if (failure.asksForKey) askForKey(failure);
 }
 
 // The conversation ----------------------------------------------------------------------------------------------
@@ -299,6 +272,12 @@ byId("clear").addEventListener("click", clear);
 byId("stop").addEventListener("click", () => running?.abort());
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => {
+    if (!running && lacksKey()) {
+      prompt.value = example.textContent;
+      autosize();
+      keyForm.focus();
+      return;
+    }
     prompt.focus();
     ask(example.textContent);
   });
@@ -320,6 +299,7 @@ function autosize() {
 
 function send() {
   if (running || !prompt.value.trim()) return;
+  if (lacksKey()) return keyForm.focus(); // what was written stays
   const said = prompt.value;
   prompt.value = "";
   autosize();

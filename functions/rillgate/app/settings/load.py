@@ -7,13 +7,14 @@ key, a wrong type, a missing secret, a feature that is not there yet) is a `Sett
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from rillgate.app.naming import Names
 from rillgate.app.settings.providers import read_providers
-from rillgate.app.settings.rules import is_loopback, shown
+from rillgate.app.settings.rules import SQLITE, is_loopback, shown
 from rillgate.app.settings.schema import TIMEOUTS
 from rillgate.app.settings.secrets import Secret
 from rillgate.app.settings.sources import SettingsError, Tree, read_sources
@@ -67,7 +68,7 @@ def load_settings(*, config: Path | None, flags: Mapping[str, Any], environ: Map
     tree, misspelt = read_sources(config=config, flags=keys, environ=environ, cwd=cwd)
     folder = tree.file.parent if tree.file else cwd
     server = _server(tree, folder)
-    _check_access(tree, server, allowed=allowed)
+    keys_required = _keys_required(tree, server, allowed=allowed)
     providers, default, unused = read_providers(tree, environ, folder)
     settings = Settings(
         default=default,
@@ -77,8 +78,9 @@ def load_settings(*, config: Path | None, flags: Mapping[str, Any], environ: Map
         routes=_routes(tree, providers),
         timeouts=Timeouts(**tree.values("timeouts")),
         limits=_limits(tree),
-        ledger=LedgerSettings(**tree.values("ledger")),
-        prices=MappingProxyType({name: PriceSettings(**tree.values("prices", name)) for name in tree.names("prices")}),
+        ledger=_ledger(tree, folder),
+        prices=MappingProxyType({name: _price(tree, name) for name in tree.names("prices")}),
+        keys_required=keys_required,
         allow_unauthenticated=allowed,
         first_token_s_given=tree.node("timeouts", "first_token_s") is not None,
         file=tree.file,
@@ -103,21 +105,33 @@ def _server(tree: Tree, folder: Path) -> ServerSettings:
     return ServerSettings(unix_socket=folder / path if by_socket > by_address else None, **values)
 
 
-def _check_access(tree: Tree, server: ServerSettings, *, allowed: bool) -> None:
-    """Refuse what would need keys, which are not there yet."""
-    local = "serve on 127.0.0.1"
-    anyone = "pass --allow-unauthenticated to serve whoever reaches it"
-    if tree.value("auth", "required"):
-        remedy = f"take it out, and {local} or {anyone}"
-        raise tree.error(("auth", "required"), "true, but keys are not there yet", remedy)
+def _keys_required(tree: Tree, server: ServerSettings, *, allowed: bool) -> bool:
+    """Whether requests need a key: as it is set, else wherever others than this machine can ask."""
     if allowed:
-        return
-    if server.unix_socket is not None:
-        problem = "a unix socket is not loopback, and keys for others are not there yet"
-        raise tree.error(("server", "unix_socket"), problem, f"{local}, or {anyone}")
-    if not is_loopback(server.host):
-        problem = f"{shown(server.host)} is not a loopback address, and keys for others are not there yet"
-        raise tree.error(("server", "host"), problem, f"{local}, or {anyone}")
+        return False
+    local = server.unix_socket is None and is_loopback(server.host)
+    required: bool | None = tree.value("auth", "required")
+    if required is False and not local:
+        where = "a unix socket" if server.unix_socket is not None else shown(server.host)
+        remedy = "take it out, or pass --allow-unauthenticated, the one way to serve others without keys"
+        raise tree.error(("auth", "required"), f"false, but {where} may be reached by others", remedy)
+    return not local if required is None else required
+
+
+def _ledger(tree: Tree, folder: Path) -> LedgerSettings:
+    """The ledger, with the path of a SQLite file made absolute."""
+    ledger = LedgerSettings(**tree.values("ledger"))
+    if not ledger.url.startswith(SQLITE):
+        return ledger
+    return replace(ledger, url=f"{SQLITE}{folder.absolute() / ledger.url.removeprefix(SQLITE)}")
+
+
+def _price(tree: Tree, name: str) -> PriceSettings:
+    values = tree.values("prices", name)
+    for key in ("input", "output"):
+        if key not in values:
+            raise tree.error(("prices", name), f"has no {key}", "give both input and output, such as 0.1 and 0.4")
+    return PriceSettings(**values)
 
 
 def _routes(tree: Tree, providers: Mapping[str, ProviderSettings]) -> tuple[RouteSettings, ...]:

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from rillgate.app.loopback import is_loopback_address
+from rillgate.ledger.dynamodb_location import parse_location
 
+MEMORY = "memory:"
+SQLITE = "sqlite:///"
+DYNAMODB = "dynamodb://"
 SHOWN_CHARS_MAX = 60  # of a value that an error repeats; enough to recognise it on one line
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -101,6 +105,24 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Among:
+    """One of a few whole numbers."""
+
+    numbers: tuple[int, ...]
+
+    def take(self, value: object) -> int:
+        """Check a value that has its own type."""
+        if isinstance(value, int) and not isinstance(value, bool) and value in self.numbers:
+            return value
+        wanted = " or ".join(map(str, self.numbers))
+        raise Misfit(f"unknown value {shown(value)}", f"give {wanted}")
+
+    def read(self, text: str) -> int:
+        """Check what a variable or a flag holds."""
+        return self.take(parse_text(text))
+
+
+@dataclass(frozen=True, slots=True)
 class Switch:
     """True or false; as text also 1 and 0, yes and no, on and off."""
 
@@ -142,16 +164,23 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number up to `high`, with or without a fraction. Above 0, or from 0 on where `zero` is allowed."""
+    """A number up to `high`, with or without a fraction. Above 0, or from 0 on where `zero` is allowed.
+
+    Attributes:
+        not_zero: why 0 is refused, where that is worth more words than its range.
+    """
 
     remedy: str
     high: float
     zero: bool = False
+    not_zero: str = ""
 
     def take(self, value: object) -> float:
         """Check a value that has its own type."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Misfit(f"expected a number, got {shown(value)}", self.remedy)
+        if value == 0 and self.not_zero:
+            raise Misfit(self.not_zero, self.remedy)
         if value > self.high:
             raise Misfit(f"{shown(value)} is out of range (at most {self.high:.15g})", self.remedy)
         if not (value >= 0 if self.zero else value > 0):  # "not", because every comparison with NaN is false
@@ -185,7 +214,7 @@ class Texts:
         return self.take([item.strip() for item in whole.split(",") if item.strip()])
 
 
-Rule = Text | Choice | Switch | Whole | Number | Texts
+Rule = Text | Choice | Among | Switch | Whole | Number | Texts
 
 
 def not_empty(text: str) -> str:
@@ -270,9 +299,15 @@ def header_value(text: str) -> str:
 
 def ledger_url(text: str) -> str:
     """Where the ledger is: a SQLite file, a DynamoDB table, or memory."""
-    if text == "memory:" or any(
-        text.startswith(scheme) and len(text) > len(scheme) for scheme in ("sqlite:///", "dynamodb://")
-    ):
+    if text == MEMORY:
+        return text
+    if text.startswith(SQLITE) and len(text) > len(SQLITE):
+        return SQLITE + file_path(text.removeprefix(SQLITE))
+    if text.startswith(DYNAMODB):
+        try:
+            parse_location(text)
+        except ValueError as error:
+            raise Misfit(f"names no DynamoDB table: {error}", f"give {DYNAMODB}TABLE?region=R") from None
         return text
     raise Misfit("unknown kind of ledger", "give sqlite:///PATH, dynamodb://TABLE?region=R or memory:")
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rillgate.app.settings import rules
-from rillgate.app.settings.rules import Choice, Number, Rule, Switch, Text, Texts, Whole
+from rillgate.app.settings.rules import Among, Choice, Number, Rule, Switch, Text, Texts, Whole
+from rillgate.domain.price import USD_PER_MILLION_MAX
 
 SECONDS_MAX = 86_400  # one day: every duration then fits the kernel's 32-bit milliseconds twice over
 COUNT_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
@@ -43,9 +44,8 @@ class Rows:
 Shape = Table | Each | Rows | Rule
 
 
-def _seconds(example: float, *, zero: bool = False) -> Number:
-    remedy = f"give seconds, such as {example}" + (", or 0 for none" if zero else "")
-    return Number(remedy, SECONDS_MAX, zero=zero)
+def _seconds(example: float, *, not_zero: str = "") -> Number:
+    return Number(f"give seconds, such as {example}", SECONDS_MAX, not_zero=not_zero)
 
 
 def _count(remedy: str) -> Whole:
@@ -58,11 +58,12 @@ TIMEOUTS: Mapping[str, Shape] = {
     "idle_s": _seconds(90),
     "stall_s": _seconds(30),
     "heartbeat_s": _seconds(12),
-    "total_s": _seconds(900, zero=True),
+    # A hold expires with its stream's deadline, so there is always one.
+    "total_s": _seconds(900, not_zero="0 is none, and a stream without a deadline is refused where there is a ledger"),
     "chat_total_s": _seconds(60),
 }
 
-_DOLLARS = Number("give US dollars per million tokens, such as 0.4", 1e9, zero=True)
+_DOLLARS = Number("give US dollars per million tokens, such as 0.4", USD_PER_MILLION_MAX, zero=True)
 
 SCHEMA = Table(
     {
@@ -115,11 +116,24 @@ SCHEMA = Table(
                 "url": Text("give an address, such as 'sqlite:///rillgate.db'", rules.ledger_url),
                 "mode": Choice(("strict", "elastic")),
                 "on_error": Choice(("deny", "allow")),
+                "on_unknown_price": Choice(("deny", "allow")),
+                "quota_status": Among((429, 403)),
                 "hold_grace_s": _seconds(60),
                 "connect_timeout_ms": _count("give milliseconds, such as 250"),
                 "read_timeout_ms": _count("give milliseconds, such as 300"),
             }
         ),
-        "prices": Each(Table({"input": _DOLLARS, "output": _DOLLARS}), rules.not_empty),
+        "prices": Each(
+            Table(
+                {
+                    "input": _DOLLARS,
+                    "output": _DOLLARS,
+                    "cached_input": _DOLLARS,
+                    "cache_write": _DOLLARS,
+                    "reasoning": _DOLLARS,
+                }
+            ),
+            rules.not_empty,
+        ),
     }
 )

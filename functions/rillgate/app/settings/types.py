@@ -106,11 +106,20 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """Where spending is kept. Checked, and not used yet."""
+    """Where spending is kept, and what holds where it is not known.
+
+    Attributes:
+        url: the path of a SQLite file is absolute here.
+        on_error: when the store fails.
+        on_unknown_price: for requests under a money limit whose price is not known.
+        quota_status: of an exhausted budget.
+    """
 
     url: str = "sqlite:///rillgate.db"
     mode: Literal["strict", "elastic"] = "strict"
     on_error: Literal["deny", "allow"] = "deny"
+    on_unknown_price: Literal["deny", "allow"] = "deny"
+    quota_status: Literal[429, 403] = 429
     hold_grace_s: float = 60
     connect_timeout_ms: int = 250
     read_timeout_ms: int = 300
@@ -118,10 +127,13 @@ class LedgerSettings:
 
 @dataclass(frozen=True, slots=True)
 class PriceSettings:
-    """US dollars per million tokens; None where the built-in table is meant. Checked, and not used yet."""
+    """US dollars per million tokens; None: cached input and cache writes as input, reasoning as output."""
 
-    input: float | None = None
-    output: float | None = None
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,7 @@ class Settings:
     """The whole configuration, checked.
 
     Attributes:
-        keys_required: whether a request needs one of our keys; always False as yet.
+        keys_required: whether a request needs one of our keys.
         allow_unauthenticated: whether --allow-unauthenticated was given, which lifts the check of `Host` too.
         default: what answers when a request names no model.
         first_token_s_given: whether something sets timeouts.first_token_s, which then holds for everyone.

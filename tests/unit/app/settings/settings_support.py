@@ -70,7 +70,7 @@ def whole_example() -> str:
     idle_s = 3
     stall_s = 4
     heartbeat_s = 5
-    total_s = 0
+    total_s = 6
     chat_total_s = 7
     [limits]
     body_bytes_max = 100
@@ -82,10 +82,15 @@ def whole_example() -> str:
     url = "memory:"
     mode = "elastic"
     on_error = "allow"
+    on_unknown_price = "allow"
+    quota_status = 403
     hold_grace_s = 1
     connect_timeout_ms = 2
     read_timeout_ms = 3
     [prices."lab/*"]
     input = 0.10
     output = 0.40
+    cached_input = 0.01
+    cache_write = 0.12
+    reasoning = 0.50
     """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rillgate.app.settings.load import PriceSettings
 from rillgate.domain.request import Timeouts
 from tests.unit.app.settings.settings_support import load, refusal, whole_example
 
@@ -38,14 +39,15 @@ def test_settings_whole_file_is_understood(tmp_path: Path) -> None:
     assert lab.api_key.reveal() == "k-1"
     assert [(route.model, route.upstream) for route in settings.routes] == [("bench-*", ("lab/*",))]
     assert dict(settings.routes[0].timeouts) == {"stall_s": 7.0}
-    assert settings.timeouts == Timeouts(1, 2, 3, 4, 5, 0, 7)
+    assert settings.timeouts == Timeouts(1, 2, 3, 4, 5, 6, 7)
     limits = settings.limits
     assert (limits.body_bytes_max, limits.streams_max) == (100, 20)
     assert (limits.output_tokens_default, limits.output_tokens_max, limits.cut_notice) == (30, 40, "!")
     ledger = settings.ledger
     assert (ledger.url, ledger.mode, ledger.on_error) == ("memory:", "elastic", "allow")
     assert (ledger.hold_grace_s, ledger.connect_timeout_ms, ledger.read_timeout_ms) == (1, 2, 3)
-    assert (settings.prices["lab/*"].input, settings.prices["lab/*"].output) == (0.1, 0.4)
+    assert (ledger.on_unknown_price, ledger.quota_status) == ("allow", 403)
+    assert settings.prices["lab/*"] == PriceSettings(0.1, 0.4, cached_input=0.01, cache_write=0.12, reasoning=0.5)
 
 
 def test_settings_precedence_is_defaults_file_variable_flag(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_settings_relative_paths_start_at_the_files_folder(tmp_path: Path) -> No
         ),
         ("RILLGATE_AUTH__REQUIRED", "False", False),
         ("RILLGATE_AUTH__REQUIRED", "0", False),
-        ("RILLGATE_TIMEOUTS__TOTAL_S", "0", 0.0),
+        ("RILLGATE_TIMEOUTS__TOTAL_S", "1", 1.0),
         ("RILLGATE_TIMEOUTS__STALL_S", "0.5", 0.5),
         ("RILLGATE_LIMITS__BODY_BYTES_MAX", "1_000", 1000),
         ("RILLGATE_LIMITS__CUT_NOTICE", "", ""),
@@ -111,6 +113,8 @@ def test_settings_relative_paths_start_at_the_files_folder(tmp_path: Path) -> No
         ("RILLGATE_LIMITS__CUT_NOTICE", '" [cut]"', " [cut]"),
         ("RILLGATE_LIMITS__CUT_NOTICE", "1\nx = 2", "1\nx = 2"),
         ("RILLGATE_LEDGER__MODE", "elastic", "elastic"),
+        ("RILLGATE_LEDGER__ON_UNKNOWN_PRICE", "allow", "allow"),
+        ("RILLGATE_LEDGER__QUOTA_STATUS", "403", 403),
     ],
 )
 def test_settings_variable_is_read_as_its_key_wants(
@@ -164,11 +168,11 @@ def test_settings_variables_add_rows_in_number_order(tmp_path: Path) -> None:
 
 def test_settings_sections_without_fixed_keys_are_replaced_whole(tmp_path: Path) -> None:
     """RILLGATE_PROVIDERS, RILLGATE_ROUTES and RILLGATE_PRICES hold a whole section as TOML."""
-    toml = '[providers.a]\nkind = "embedded"\n[prices."a/*"]\ninput = 1\n'
+    toml = '[providers.a]\nkind = "embedded"\n[prices."a/*"]\ninput = 1\noutput = 1\n'
     environ = {
         "RILLGATE_PROVIDERS": '{b = {kind = "embedded"}}',
         "RILLGATE_ROUTES": '[{model = "m", upstream = ["b/smollm2-135m"]}]',
-        "RILLGATE_PRICES": '{"b/*" = {output = 2}}',
+        "RILLGATE_PRICES": '{"b/*" = {input = 0, output = 2}}',
     }
     settings = load(tmp_path, toml, environ=environ)
     assert list(settings.providers) == ["b"]
@@ -176,6 +180,17 @@ def test_settings_sections_without_fixed_keys_are_replaced_whole(tmp_path: Path)
     assert settings.routes[0].upstream == ("b/smollm2-135m",)
     assert settings.prices["b/*"].output == 2
     assert list(settings.prices) == ["b/*"]
+
+
+def test_settings_path_of_a_sqlite_ledger_starts_at_the_files_folder(tmp_path: Path) -> None:
+    """The ledger lies where the configuration says, whatever the working directory; other kinds stay as they are."""
+    assert load(tmp_path).ledger.url == f"sqlite:///{tmp_path}/rillgate.db"
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "r.toml").write_text("[ledger]\nurl = 'sqlite:///data/l.db'\n", encoding="utf-8")
+    assert load(tmp_path, config=folder / "r.toml").ledger.url == f"sqlite:///{folder}/data/l.db"
+    for url in ("sqlite:////var/l.db", "memory:", "dynamodb://ledger", "dynamodb://ledger?region=eu-central-1"):
+        assert load(tmp_path, environ={"RILLGATE_LEDGER__URL": url}).ledger.url == url
 
 
 def test_settings_other_variables_are_left_alone(tmp_path: Path) -> None:
@@ -215,7 +230,16 @@ def test_settings_variable_with_one_underscore_is_noticed(tmp_path: Path) -> Non
         ),
         (
             "[timeouts]\ntotal_s = -0.5",
-            "timeouts.total_s: -0.5 is out of range (0 or more); give seconds, such as 900, or 0 for none",
+            "timeouts.total_s: -0.5 is out of range (above 0); give seconds, such as 900",
+        ),
+        (
+            "[timeouts]\ntotal_s = 0",
+            "timeouts.total_s: 0 is none, and a stream without a deadline is refused where there is a ledger; "
+            "give seconds, such as 900",
+        ),
+        (
+            "[[routes]]\nmodel = 'a'\nupstream = ['embedded/*']\ntotal_s = 0.0",
+            "routes[0].total_s: 0 is none, and a stream without a deadline is refused where there is a ledger; give",
         ),
         (
             "[timeouts]\nchat_total_s = 0",
@@ -264,9 +288,22 @@ def test_settings_variable_with_one_underscore_is_noticed(tmp_path: Path) -> Non
         ("[ledger]\non_error = 'x'", "ledger.on_error: unknown value 'x'; give 'deny' or 'allow'"),
         ("[ledger]\nurl = 'sqlite:///'", "ledger.url: unknown kind of ledger; give sqlite:///PATH"),
         ("[ledger]\nurl = 'postgres://x'", "ledger.url: unknown kind of ledger; give sqlite:///PATH"),
+        ('[ledger]\nurl = "sqlite:///a\\u0000b"', "ledger.url: holds a NUL character, which no path can; give a path"),
+        ("[ledger]\nurl = 'dynamodb://'", "ledger.url: names no DynamoDB table: it names no table"),
+        ("[ledger]\nurl = 'dynamodb://t?region=r'", "ledger.url: names no DynamoDB table: 't' is no table's name"),
+        ("[ledger]\nurl = 'dynamodb://ledger?zone=r'", "ledger.url: names no DynamoDB table: unknown option 'zone'"),
+        ("[ledger]\nurl = 'dynamodb://[x'", "ledger.url: names no DynamoDB table: "),
+        ("[ledger]\non_unknown_price = 'x'", "ledger.on_unknown_price: unknown value 'x'; give 'deny' or 'allow'"),
+        ("[ledger]\nquota_status = 402", "ledger.quota_status: unknown value 402; give 429 or 403"),
+        ("[ledger]\nquota_status = '429'", "ledger.quota_status: unknown value '429'; give 429 or 403"),
+        ("[ledger]\nquota_status = 429.0", "ledger.quota_status: unknown value 429.0; give 429 or 403"),
+        ("[ledger]\nquota_status = true", "ledger.quota_status: unknown value True; give 429 or 403"),
+        ("[prices.'lab/*']\ninput = 1", 'prices."lab/*": has no output; give both input and output'),
+        ("[prices.'lab/*']\noutput = 1", 'prices."lab/*": has no input; give both input and output'),
+        ("[prices.'lab/*']\nreasoning = 1", 'prices."lab/*": has no input; give both input and output'),
         ("[ledger]\nconnect_timeout_ms = 0", "ledger.connect_timeout_ms: 0 is out of range (1 or more); give milli"),
         ("[prices.'lab/*']\ninput = -1", 'prices."lab/*".input: -1 is out of range (0 or more); give US dollars'),
-        ("[prices.'lab/*']\ncost = 1", 'prices."lab/*".cost: unknown key; there are input, output'),
+        ("[prices.'lab/*']\ncost = 1", 'prices."lab/*".cost: unknown key; there are cache_write, cached_input, inp'),
         ("[prices]\ninput = 1", "prices.input: expected a table, got a number; write it as [prices.input]"),
         ("[prices.'']\ninput = 1", 'prices."": is empty; give a value'),
     ],

@@ -1,4 +1,4 @@
-"""Addresses and keys: who is served without `--allow-unauthenticated`, and who never is."""
+"""Addresses and keys: who is served without a key, and who never is."""
 
 from __future__ import annotations
 
@@ -51,29 +51,47 @@ def test_is_loopback_anything_else_is_not(host: str) -> None:
     assert not is_loopback(host)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_keys_on_loopback_are_required_only_where_set(tmp_path: Path, host: str) -> None:
+    """This machine needs none, unless it is told to."""
+    assert not load(tmp_path, flags={"server.host": host}).keys_required
+    assert not load(tmp_path, "[auth]\nrequired = false", flags={"server.host": host}).keys_required
+    assert load(tmp_path, "[auth]\nrequired = true", flags={"server.host": host}).keys_required
+    assert load(tmp_path, "", environ={"RILLGATE_AUTH__REQUIRED": "1"}).keys_required
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example"])
-def test_access_beyond_loopback_without_flag_is_refused(tmp_path: Path, host: str) -> None:
-    """Keys would be required there and are not there yet: the line says so and names the flag."""
-    expected = (
-        f"server.host: {host!r} is not a loopback address, and keys for others are not there yet; "
-        "serve on 127.0.0.1, or pass --allow-unauthenticated to serve whoever reaches it"
-    )
-    assert refusal(tmp_path, flags={"server.host": host}) == f"--host: {expected}"
-    assert refusal(tmp_path, environ={"RILLGATE_SERVER__HOST": host}) == f"RILLGATE_SERVER__HOST: {expected}"
-    assert refusal(tmp_path, f"[server]\nhost = '{host}'") == f"rillgate.toml: {expected}"
+def test_keys_beyond_loopback_are_required(tmp_path: Path, host: str) -> None:
+    """Whoever can reach it needs a key, wherever the address was set."""
+    for settings in (
+        load(tmp_path, flags={"server.host": host}),
+        load(tmp_path, environ={"RILLGATE_SERVER__HOST": host}),
+        load(tmp_path, f"[server]\nhost = '{host}'"),
+        load(tmp_path, f"[server]\nhost = '{host}'\n[auth]\nrequired = true"),
+    ):
+        assert settings.keys_required
+        assert not settings.allow_unauthenticated
 
 
-def test_access_beyond_loopback_with_required_false_is_refused_all_the_same(tmp_path: Path) -> None:
-    """The flag is the one way: the file cannot switch the check off."""
+def test_keys_beyond_loopback_with_required_false_are_refused(tmp_path: Path) -> None:
+    """The flag is the one way: the file cannot switch keys off for others."""
     toml = "[server]\nhost = '0.0.0.0'\n[auth]\nrequired = false"
-    assert "--allow-unauthenticated" in refusal(tmp_path, toml)
-    assert "--allow-unauthenticated" in refusal(tmp_path, toml, flags={"allow_unauthenticated": False})
+    expected = (
+        "rillgate.toml: auth.required: false, but '0.0.0.0' may be reached by others; "
+        "take it out, or pass --allow-unauthenticated, the one way to serve others without keys"
+    )
+    assert refusal(tmp_path, toml) == expected
+    assert refusal(tmp_path, toml, flags={"allow_unauthenticated": False}) == expected
+    environ = {"RILLGATE_AUTH__REQUIRED": "false"}
+    message = refusal(tmp_path, "", environ=environ, flags={"server.host": "::"})
+    assert message.startswith("RILLGATE_AUTH__REQUIRED: auth.required: false, but '::' may be reached")
+    assert not load(tmp_path, toml, flags=ALLOWED).keys_required
 
 
 @pytest.mark.parametrize("variable", ["RILLGATE_ALLOW_UNAUTHENTICATED", "ALLOW_UNAUTHENTICATED"])
 def test_access_flag_is_not_read_from_variables(tmp_path: Path, variable: str) -> None:
-    """No variable lifts the check."""
-    assert "--allow-unauthenticated" in refusal(tmp_path, environ={variable: "1", "RILLGATE_SERVER__HOST": "0.0.0.0"})
+    """No variable switches keys off for others."""
+    assert load(tmp_path, environ={variable: "1", "RILLGATE_SERVER__HOST": "0.0.0.0"}).keys_required
 
 
 @pytest.mark.parametrize("toml", ["allow_unauthenticated = true", "[auth]\nallow_unauthenticated = true"])
@@ -90,25 +108,22 @@ def test_access_beyond_loopback_with_flag_is_served_without_keys(tmp_path: Path)
     assert not settings.keys_required
 
 
-def test_access_required_true_is_refused_with_or_without_flag(tmp_path: Path) -> None:
-    """Keys are not there yet, so whoever wants them is told before anything is served."""
-    expected = (
-        "rillgate.toml: auth.required: true, but keys are not there yet; take it out, and serve on 127.0.0.1 or pass"
-    )
-    assert refusal(tmp_path, "[auth]\nrequired = true").startswith(expected)
-    assert refusal(tmp_path, flags=ALLOWED).startswith(expected)
-    assert refusal(tmp_path, flags={"auth.required": True, **ALLOWED}).startswith("--required: auth.required: true")
-    environ = {"RILLGATE_AUTH__REQUIRED": "true"}
-    assert refusal(tmp_path, "", environ=environ).startswith("RILLGATE_AUTH__REQUIRED: auth.required: true")
+def test_access_flag_beats_required_true(tmp_path: Path) -> None:
+    """Flags come last and win."""
+    assert not load(tmp_path, "[auth]\nrequired = true", flags=ALLOWED).keys_required
+    settings = load(tmp_path, "[auth]\nrequired = true\n[server]\nhost = '0.0.0.0'", flags=ALLOWED)
+    assert (settings.keys_required, settings.allow_unauthenticated) == (False, True)
 
 
-def test_access_unix_socket_is_not_loopback(tmp_path: Path) -> None:
-    """Whoever may open the file is served, so the flag is needed; a relative path gets its folder."""
+def test_keys_on_a_unix_socket_are_required(tmp_path: Path) -> None:
+    """Whoever may open the file is served, so it is not loopback; a relative path gets its folder."""
     toml = "[server]\nunix_socket = 'run/r.sock'"
-    message = refusal(tmp_path, toml)
-    assert message.startswith("rillgate.toml: server.unix_socket: a unix socket is not loopback, and keys for others")
-    assert "--allow-unauthenticated" in message
-    assert load(tmp_path, flags=ALLOWED).server.unix_socket == tmp_path / "run/r.sock"
+    settings = load(tmp_path, toml)
+    assert settings.server.unix_socket == tmp_path / "run/r.sock"
+    assert settings.keys_required
+    assert not load(tmp_path, toml, flags=ALLOWED).keys_required
+    message = refusal(tmp_path, f"{toml}\n[auth]\nrequired = false")
+    assert message.startswith("rillgate.toml: auth.required: false, but a unix socket may be reached by others; take")
 
 
 def test_server_unix_socket_beside_host_in_one_source_is_refused(tmp_path: Path) -> None:

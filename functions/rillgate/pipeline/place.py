@@ -1,0 +1,84 @@
+"""A request's place among the running ones, from its first step to its last, whatever is done for it at the time.
+
+Three things watch it all the while: its own deadline, its client's connection, and whoever may end it from outside.
+All of them end the stage that it is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from rillgate.domain.ends import End
+from rillgate.domain.ports import Clock
+from rillgate.domain.timer import Timer
+from rillgate.pipeline.call import Call
+from rillgate.telemetry.logs import log_exception
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Stage(Protocol):
+    """What is being done for a request: it is admitted, then run."""
+
+    def stop(self, end: End) -> bool:
+        """End it for this cause, unless it is over or ending already. Awaits nothing."""
+
+
+class Place:
+    """One request as `Streams` knows it.
+
+    Args:
+        call: whose place it is.
+        clock: for the deadline.
+        stage: the first; set another one when the request goes on to it.
+    """
+
+    def __init__(self, call: Call, clock: Clock, stage: Stage) -> None:
+        self._call = call
+        self._total = Timer(clock, call.total_s, lambda: self._stop_for(End.DEADLINE))
+        self._watch: asyncio.Task[None] | None = None
+        self.stage = stage
+
+    @property
+    def request_id(self) -> str:
+        """Ours."""
+        return self._call.journal.request_id
+
+    @property
+    def client_request_id(self) -> str | None:
+        """The client's own, where it sent one."""
+        return self._call.journal.client_request_id
+
+    @property
+    def owner(self) -> str:
+        """Who may cancel it."""
+        return self._call.principal.owner
+
+    def stop(self, end: End) -> bool:
+        """End it for this cause, unless it is over or ending already."""
+        return self.stage.stop(end)
+
+    def open(self, receive: Receive) -> None:
+        """The deadline begins, and the client is watched."""
+        self._total.restart()
+        self._watch = asyncio.get_running_loop().create_task(self._watch_client(receive))
+
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        self._total.close()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watch_client(self, receive: Receive) -> None:
+        """Nobody else reads `receive`: a second reader would eat the one message that says the client is gone."""
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception as error:  # nothing can be heard of the client any more
+            log_exception("receive_failed", error, request_id=self.request_id)
+        self.stop(End.CLIENT_GONE)
+
+    def _stop_for(self, end: End) -> None:
+        self.stop(end)
