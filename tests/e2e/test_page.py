@@ -290,7 +290,7 @@ HTTP_ERRORS: Final = {
         "All spent.",
         f"request id {REQUEST_ID} · scope key:a1 · renewed Nov 22, 2026, 12:00 AM",
     ),
-    "used up for good": HttpError(
+    "used up until nobody knows when": HttpError(
         429,
         {"content-type": "application/json", "x-rillgate-scope": "key:a1", "x-rillgate-reset": "one day"},
         b'{"error":{"message":"All spent.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}',

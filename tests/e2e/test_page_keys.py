@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Locator, Page, Request, expect
+from playwright.async_api import Locator, Page, Request, Route, expect
 
 from rillgate.identity import keys
 from tests.e2e.browser import Console
@@ -261,6 +261,27 @@ async def test_page_key_that_is_forgotten_is_asked_for_again(
     sent = [(await keyed.watch.visit()).headers["authorization"] for _ in range(2)]
     assert sent == [f"Bearer {one}", f"Bearer {other}"]
     assert [message["content"] for message in keyed.fake.chats[1].json["messages"]] == ["hi", "Hello.", "again"]
+
+
+async def test_page_list_that_was_asked_for_with_a_forgotten_key_comes_too_late(
+    asking: Page, keyed: KeyedGateway, console: Console
+) -> None:
+    """What that key may use is nobody's business any more, and does not pass for a key that is right."""
+    await let_in(asking, await keyed.inside.new_key())
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await asking.route("**/v1/models", held.put_nowait, times=1)
+    await asking.evaluate("window.dispatchEvent(new Event('online'))")  # the page asks for the models again
+    async with asyncio.timeout(PATIENCE_S):
+        late = await held.get()
+    await asking.get_by_role("button", name="Settings").click()
+    await asking.get_by_role("button", name="Forget the key").click()
+    await expect(form(asking)).to_be_visible()
+    console.expect("status of 401")
+    async with asking.expect_request_finished(lambda request: request == late.request):
+        await late.fulfill(json={"object": "list", "data": [{"id": "late"}]})
+    await asking.evaluate("fetch('healthz').then((response) => response.text())")  # by now the page has read the list
+    await expect(form(asking)).to_be_visible()
+    await expect(asking.get_by_label("Model", exact=True)).to_have_value("fake-model")
 
 
 @pytest.mark.parametrize(("how", "words"), [("revoked", "The key was revoked."), ("expired", "The key has expired.")])

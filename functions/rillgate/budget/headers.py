@@ -43,9 +43,13 @@ def level_headers(levels: Sequence[Level], now_s: float) -> dict[str, str]:
         if level.resets_s is not None:
             headers[f"x-ratelimit-reset-{name}"] = go_duration(level.resets_s - now_s)
     if levels:
-        # A user may be named in any script, or with a line break: escaped, it is a header's value and no second header.
-        headers["x-rillgate-scope"] = min(levels, key=_fraction_left).scope.encode("unicode_escape").decode()
+        headers["x-rillgate-scope"] = header_value(min(levels, key=_fraction_left).scope)
     return headers
+
+
+def header_value(scope: str) -> str:
+    """A scope as a header carries it: a user may be named in any script, or with a line break, which is escaped."""
+    return scope.encode("unicode_escape").decode()
 
 
 def go_duration(seconds: float) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from rillgate.budget.holds import Room, fits, has_plenty, hold_amounts, share, useful_output_tokens
-from rillgate.domain.errors import BudgetError
-from rillgate.domain.limits import Amounts, Budget, Limit
+from rillgate.domain.limits import Amounts, Budget, Limit, Meter, Window
 from rillgate.domain.spending import Ask, Grant, Level, ScopeHold
 from rillgate.ledger.budget_cache import BudgetCache
 from rillgate.ledger.expressions import HoldWrites, Terms
@@ -29,9 +28,15 @@ ROUNDS_MAX = 24  # each lost round means that others were admitted, so there is 
 
 
 def with_own(ask: Ask, scope: str, budget: Budget) -> Budget:
-    """A scope's budget with the limits that came with the request, if any did; version and block are the store's."""
+    """A scope's budget, and the limits that came with the request, if any did; of two for the same, the lower one."""
     own = ask.own_budgets.get(scope)
-    return budget if own is None else replace(budget, limits=own.limits, streams_max=own.streams_max)
+    if own is None:
+        return budget
+    lowest: dict[tuple[Meter, Window], Limit] = {}
+    for limit in sorted((*budget.limits, *own.limits), key=lambda limit: limit.amount):
+        lowest.setdefault((limit.meter, limit.window), limit)
+    streams = [streams for streams in (budget.streams_max, own.streams_max) if streams is not None]
+    return replace(budget, limits=tuple(lowest.values()), streams_max=min(streams, default=None))
 
 
 class Admission:
@@ -106,8 +111,7 @@ class Admission:
                 raise unpriced(scope, self._ask.price_problem)
             for limit in budget.limits:
                 if not fits(self._ask, limit):
-                    least = hold_amounts(self._ask, useful_output_tokens(self._ask)).of(limit.meter)
-                    raise too_large(level(scope, limit, EMPTY, self._now_s), least, [], self._now_s)
+                    raise too_large(level(scope, limit, EMPTY, self._now_s), self._least(limit), self._now_s)
                 self._lower_to(share(self._ask, Room(limit, limit.amount, 0)), scope, limit, EMPTY)
 
     async def _try(self, scopes: list[str]) -> dict[str, Item]:
@@ -197,7 +201,7 @@ class Admission:
             if cap < useful_output_tokens(self._ask):
                 if await self._wait_for_settles(scope):
                     return  # with the cap as it was: what is left is seen anew
-                raise self._too_little(one, levels)
+                raise used_up(one, self._least(one.limit), levels, self._now_s, quota_status=self._quota_status)
         for one, cap in zip(levels, caps, strict=True):
             self._lower_to(cap, scope, one.limit, item)
         self._full = False
@@ -207,8 +211,9 @@ class Admission:
             self._output_tokens = cap
             self._lowered_by = level(scope, limit, item, self._now_s)
 
-    def _too_little(self, tight: Level, levels: list[Level]) -> BudgetError:
-        return used_up(tight, levels, self._now_s, self._quota_status)
+    def _least(self, limit: Limit) -> int:
+        """The least that the request is worth making for."""
+        return hold_amounts(self._ask, useful_output_tokens(self._ask)).of(limit.meter)
 
     async def _wait_for_settles(self, scope: str) -> bool:
         """Before refusing, wait once for what this very process is settling: a client may ask again at once."""

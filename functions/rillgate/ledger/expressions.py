@@ -84,7 +84,7 @@ class HoldWrites:
             returns="changed",
         )
 
-    def settle(self, hold: Hold, actual: Amounts, now_s: float, seen: Item) -> Write:
+    def settle(self, hold: Hold, actual: Amounts, now_s: float, seen: Item, returns: Returns = "changed") -> Write:
         """Charge `actual` in place of what is held. There is no limit to check: the truth is always recorded.
 
         Args: seen: the item as it was seen last, to take away counters whose windows are long over.
@@ -97,7 +97,7 @@ class HoldWrites:
             scope_key(self.scope),
             conditions=(Equal(self._name, hold.value),),
             changes=(*charged, Remove(self._name), Add(LIVE, -1), *map(Remove, old[:PRUNED_MAX])),
-            returns="changed",
+            returns=returns,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from rillgate.domain.limits import Amounts
+from rillgate.domain.limits import Amounts, Window
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Ask, Level, ScopeHold
 from rillgate.ledger.admission import with_own
@@ -94,5 +94,9 @@ class Growth:
 
     def _short_of(self, hold: ScopeHold, item: Item, before: Hold, more: Amounts) -> Level | None:
         """The limit that has too little left."""
-        levels = [level(hold.scope, limit, item, before.started_s) for limit in hold.budget.limits]
+        now_s = self._clock.wall()
+        levels = [
+            level(hold.scope, limit, item, now_s if limit.window is Window.MINUTE else before.started_s)
+            for limit in hold.budget.limits
+        ]
         return next((each for each in levels if each.remaining < more.of(each.limit.meter)), None)

@@ -27,7 +27,7 @@ from rillgate.ledger.keys import scope_key
 from rillgate.ledger.records import record_write
 from rillgate.ledger.store import Store
 from rillgate.ledger.upkeep import Upkeep
-from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, StoreUnavailable
+from rillgate.ledger.writes import EMPTY, ConditionFailed, StoreUnavailable
 
 SETTLE_PAUSES_S = (0.2, 0.8, 2.0)  # between tries; the store itself has tried three times in each
 
@@ -159,32 +159,37 @@ class StoreLedger:
         """Settle one scope, trying again for some seconds. Afterwards the grant no longer has this hold."""
         for pause_s in (*SETTLE_PAUSES_S, None):
             try:
-                item = await self._settle_once(grant.ask.hold_id, hold, actual)
+                await self._settle_once(grant.ask.hold_id, hold, actual)
             except StoreUnavailable:
                 if pause_s is None:
                     raise
                 await sleep(self._clock, pause_s)
                 continue
             grant.holds.pop(hold.scope, None)
-            self._upkeep.look(hold.scope, hold.budget, item, whole=False)
             return
 
-    async def _settle_once(self, hold_id: str, hold: ScopeHold, actual: Amounts) -> Item:
+    async def _settle_once(self, hold_id: str, hold: ScopeHold, actual: Amounts) -> None:
         """Settle, whatever value the hold has by now; what was captured meanwhile is charged beyond its hold."""
         writes = HoldWrites(hold.scope, hold.budget, hold_id)
         while True:
             now_s = self._clock.wall()
             believed = read_hold(hold.value)
-            seen = self._upkeep.seen(hold.scope)
+            seen, returns = self._upkeep.seen(hold.scope), self._upkeep.returns(hold.scope)
             try:
-                return await self._store.write(writes.settle(believed, actual, now_s, seen))
+                item = await self._store.write(writes.settle(believed, actual, now_s, seen, returns))
             except ConditionFailed as failed:
                 found = failed.item.get(hold_name(hold_id))
+            else:
+                self._upkeep.look(hold.scope, hold.budget, item, whole=returns == "all")
+                return
             if found is not None:  # an extension that was thought lost had been done
                 hold.value = str(found)
                 continue
-            late = charge_late(hold.scope, believed, actual) if now_s >= believed.expires_s + self._grace_s else None
-            return EMPTY if late is None else await self._store.write(late)  # else it was settled before
+            if now_s < believed.expires_s + self._grace_s:
+                return  # it was settled before
+            if (late := charge_late(hold.scope, believed, actual)) is not None:
+                await self._store.write(late)
+            return
 
     async def _void(self, hold_id: str, hold: ScopeHold) -> None:
         """Take a hold away that may or may not be there, as far as the store lets us; else it is captured."""

@@ -10,26 +10,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rillgate.budget.headers import level_headers, rfc3339
+from rillgate.budget.headers import header_value, level_headers, rfc3339
 from rillgate.budget.limit_text import amount_text, limit_text
 from rillgate.domain.errors import BudgetError
 from rillgate.domain.limits import Meter, Window
 from rillgate.domain.spending import Level
 
+SCOPE = "x-rillgate-scope"
 SOON_S = 60  # a window that ends within so many seconds is worth waiting for
 
+_KINDS = {Meter.TOKENS: "tokens", Meter.COST: "cost", Meter.REQUESTS: "requests"}
 
-def used_up(level: Level, levels: Sequence[Level], now_s: float, quota_status: int) -> BudgetError:
-    """The limit has no room now: a rate that the next minute renews, or a quota that is used up."""
+
+def used_up(
+    level: Level, needed: int, levels: Sequence[Level], now_s: float, *, quota_status: int = 429
+) -> BudgetError:
+    """The limit has too little left now: of a rate that the next minute renews, or of a quota.
+
+    Args: needed: the least that the request would take, in the limit's unit.
+    """
     if level.limit.window is Window.MINUTE:
-        return _too_fast(level, levels, now_s)
+        return _too_fast(level, needed, levels, now_s)
     wait_s = None if level.resets_s is None else level.resets_s - now_s
     soon = wait_s is not None and wait_s <= SOON_S
-    headers = level_headers(levels, now_s)
+    headers = _headers(level, levels, now_s)
     if level.resets_s is not None:
         headers["x-rillgate-reset"] = rfc3339(level.resets_s)
     return BudgetError(
-        f"The budget of {level.scope!r} is used up: {_committed(level)}. {_renewal(level)}",
+        f"The budget of {level.scope!r} {_rest(level, needed)} {_renewal(level)}",
         scope=level.scope,
         status=quota_status,
         retry_after_s=max(1, math.ceil(wait_s)) if wait_s is not None and soon else None,
@@ -38,29 +46,28 @@ def used_up(level: Level, levels: Sequence[Level], now_s: float, quota_status: i
     )
 
 
-def _too_fast(level: Level, levels: Sequence[Level], now_s: float) -> BudgetError:
+def _too_fast(level: Level, needed: int, levels: Sequence[Level], now_s: float) -> BudgetError:
     wait_s = max(1, math.ceil((level.resets_s or now_s) - now_s))
     return BudgetError(
-        f"The rate of {level.scope!r} is reached: {_committed(level)}; try again in {wait_s} s.",
+        f"The rate of {level.scope!r} {_rest(level, needed)} Try again in {wait_s} s.",
         scope=level.scope,
-        kind={Meter.TOKENS: "tokens", Meter.COST: "cost", Meter.REQUESTS: "requests"}[level.limit.meter],
+        kind=_KINDS[level.limit.meter],
         code="rate_limit_exceeded",
         retry_after_s=wait_s,
-        headers=level_headers(levels, now_s),
+        headers=_headers(level, levels, now_s),
     )
 
 
-def too_large(level: Level, requested: int, levels: Sequence[Level], now_s: float) -> BudgetError:
+def too_large(level: Level, needed: int, now_s: float) -> BudgetError:
     """The request could not pass this limit even alone."""
-    asked = amount_text(level.limit.meter, requested)
     return BudgetError(
-        f"This request is too large for the limit {limit_text(level.limit)} of {level.scope!r}: it needs {asked} at "
-        "least. Send a shorter prompt, or have the limit raised.",
+        f"This request is too large for the limit {limit_text(level.limit)} of {level.scope!r}: it needs "
+        f"{amount_text(level.limit.meter, needed)} at least. Send a shorter prompt, or have the limit raised.",
         scope=level.scope,
-        kind=level.limit.meter.value,
+        kind=_KINDS[level.limit.meter],
         code="rate_limit_exceeded",
         should_retry=False,
-        headers=level_headers(levels, now_s),
+        headers={SCOPE: header_value(level.scope)},
     )
 
 
@@ -72,6 +79,7 @@ def too_many_streams(scope: str, streams_max: int) -> BudgetError:
         kind="concurrency",
         code="rate_limit_exceeded",
         retry_after_s=1,
+        headers={SCOPE: header_value(scope)},
     )
 
 
@@ -84,6 +92,7 @@ def blocked(scope: str, reason: str) -> BudgetError:
         kind="permission_error",
         code="permission_denied",
         should_retry=False,
+        headers={SCOPE: header_value(scope)},
     )
 
 
@@ -99,10 +108,18 @@ def unpriced(scope: str, problem: str) -> BudgetError:
     )
 
 
-def _committed(level: Level) -> str:
+def _headers(refusing: Level, levels: Sequence[Level], now_s: float) -> dict[str, str]:
+    """How full the scope's limits are; the scope is the one that refuses, however tight others are."""
+    return {**level_headers(levels, now_s), SCOPE: header_value(refusing.scope)}
+
+
+def _rest(level: Level, needed: int) -> str:
     meter = level.limit.meter
     of = "in total" if level.limit.window is Window.TOTAL else f"this {level.limit.window.value} (UTC)"
-    return f"{amount_text(meter, level.committed)} of {amount_text(meter, level.limit.amount)} are spent or held {of}"
+    spent = f"{amount_text(meter, level.committed)} of {amount_text(meter, level.limit.amount)} are spent or held {of}"
+    if not level.remaining:
+        return f"is used up: {spent}."
+    return f"has too little left: {spent}, and this request needs {amount_text(meter, needed)} at least."
 
 
 def _renewal(level: Level) -> str:

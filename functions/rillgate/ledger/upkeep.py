@@ -10,12 +10,11 @@ from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Any
 
-from rillgate.domain.limits import Budget
+from rillgate.domain.limits import Budget, Limit
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Record
 from rillgate.ledger.expressions import CAPTURED_MAX, announce, capture
-from rillgate.ledger.items import HOLD, LIVE, Hold, counter, hold_name, holds, number
-from rillgate.ledger.keys import record_key
+from rillgate.ledger.items import HOLD, LIVE, Hold, counter, holds, number
 from rillgate.ledger.records import record_write
 from rillgate.ledger.store import Store
 from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, Returns, StoreUnavailable
@@ -63,7 +62,8 @@ class Upkeep:
         self._seen[scope] = counters if whole else {**before, **counters}
         while len(self._seen) > SCOPES_MAX:
             del self._seen[next(iter(self._seen))]
-        self._look_at_marks(scope, budget, item)
+        if whole:
+            self._look_at_marks(scope, budget, item)
         expired = self.expired(item)
         if expired and scope not in self._capturing:
             self._capturing.add(scope)
@@ -78,28 +78,19 @@ class Upkeep:
     async def capture(self, scope: str, expired: dict[str, Hold]) -> None:
         """Capture holds that died, and record them.
 
+        The records come first: whoever dies in between leaves holds that are captured once more, under the same
+        records, and never a charge that no record is of.
+
         Raises: StoreUnavailable
         """
-        try:
-            await self._store.write(capture(scope, expired))
-        except ConditionFailed as failed:
-            # Somebody was faster with one of them; the next write to the scope sees the rest. It may have been this
-            # very write, whose answer was lost.
-            expired = await self._unrecorded(scope, expired, failed.item)
         for hold_id, hold in expired.items():
             await self._store.write(record_write(_record(scope, hold_id, hold)))
+        try:
+            await self._store.write(capture(scope, expired))
+        except ConditionFailed:
+            return  # somebody else was faster with one of them; the next write to the scope sees the rest
+        for hold_id, hold in expired.items():
             self._tell("hold_captured", scope=scope, hold_id=hold_id, tokens=hold.tokens, cost_nanos=hold.cost_nanos)
-
-    async def _unrecorded(self, scope: str, expired: dict[str, Hold], item: Item) -> dict[str, Hold]:
-        """Those that are gone without a record, neither their owner's nor one of whoever captured them.
-
-        Raises: StoreUnavailable
-        """
-        gone = {hold_id: hold for hold_id, hold in expired.items() if hold_name(hold_id) not in item}
-        for by in (None, scope):
-            found = await self._store.read([record_key(hold.started_s, hold_id, by) for hold_id, hold in gone.items()])
-            gone = {each: hold for (each, hold), record in zip(gone.items(), found, strict=True) if record is None}
-        return gone
 
     async def _capture(self, scope: str, expired: dict[str, Hold]) -> None:
         try:
@@ -110,13 +101,16 @@ class Upkeep:
             self._capturing.discard(scope)
 
     def _look_at_marks(self, scope: str, budget: Budget, item: Item) -> None:
-        """Announce the highest mark that each limit's counter has reached, once for each process that sees it."""
+        """Announce the highest mark that is spent of each limit, once for each process that sees it.
+
+        What is only held does not count: most of it comes back.
+        """
         if not budget.warn_percents:
             return
         now_s = self._clock.wall()
         for limit in budget.limits:
             name = counter(limit.meter, limit.window, now_s)
-            percent = number(item, name) * 100 // limit.amount if limit.amount else 0
+            percent = _spent(item, limit, name) * 100 // limit.amount if limit.amount else 0
             reached = max((mark for mark in budget.warn_percents if mark <= percent), default=None)
             if reached is not None and (scope, name, reached) not in self._announced:
                 self._announced[scope, name, reached] = None
@@ -133,6 +127,12 @@ class Upkeep:
             self._announced.pop((scope, name, percent), None)
             return
         self._tell("budget_warning", scope=scope, limit=limit, percent=percent)
+
+
+def _spent(item: Item, limit: Limit, name: str) -> int:
+    """What a counter has without the holds that stand in it."""
+    held = (hold for _, _, hold in holds(item) if counter(limit.meter, limit.window, hold.started_s) == name)
+    return number(item, name) - sum(hold.amounts.of(limit.meter) for hold in held)
 
 
 def _record(scope: str, hold_id: str, hold: Hold) -> Record:

@@ -1,30 +1,31 @@
-"""Every metric of the gateway, kept in plain counters and rendered for Prometheus.
+"""Every metric of the gateway, kept in plain counters; `prometheus` renders them.
 
-The list of metrics is `Metrics.collect`. Streams report through a `StreamMetrics`, made once for each stream, so
-that a token costs one call. The counters are our own behind prometheus_client's collector interface: its
+The list of metrics is `metric_list`. Streams report through a `StreamMetrics`, made once for each stream, so that a
+token costs one call. The counters are our own behind prometheus_client's collector interface: its
 `Histogram.observe` was measured at 1.0 to 1.4 µs under two locks, ours at 0.2 in the same run, and everything here
-is counted on one event loop, where no lock is needed.
-
-Source: Prometheus text exposition format 0.0.4.
+is counted on one event loop, where no lock is needed. What renders them is imported when it is asked for: a function
+on Lambda never is, and goes without the package.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
-
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING
 
 from rillgate.domain.ends import End
+from rillgate.telemetry import metric_list
+from rillgate.telemetry.metric_list import CloudWatchMetric, Metric
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 MODELS_MAX = 200  # clients choose model names, so the number of time series needs a bound; the rest is OTHER_MODEL
 MODEL_CHARS_MAX = 200
 OTHER_MODEL = "other"
+STORE_FAILED = "budget_unavailable"  # the reason of a refusal that no budget is to blame for
 
 # Seconds. From a fast provider's millisecond to a stream that pauses: most models send a token each 5 to 50 ms.
 TOKEN_GAP_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -115,16 +116,21 @@ class StreamMetrics:
         return self._series
 
 
-class Metrics(Collector):
-    """All metrics of one process, registered with a registry of their own.
+class Metrics:
+    """All metrics of one process.
 
     Args:
         registry: where to register; a new one when None. The process-wide default is never used.
         models_max: how many pairs of provider and model get time series of their own.
+
+    Attributes:
+        tell: told at once of what no request's own record says; for a home where nobody scrapes.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None, *, models_max: int = MODELS_MAX) -> None:
-        self.registry = registry if registry is not None else CollectorRegistry()
+        self._registry = registry
+        self._registered = False
+        self.tell: Callable[[CloudWatchMetric], None] | None = None
         self._models_max = models_max
         self._series: dict[tuple[str, str], _Series] = {}
         self._active = 0
@@ -132,10 +138,8 @@ class Metrics(Collector):
         self._denials: Counter[str] = Counter()
         self._unaccounted = 0
         self._settle_failures = 0
-        self.registry.register(self)
-        ProcessCollector(registry=self.registry)  # process_…: memory, processor time, open files
-        PlatformCollector(registry=self.registry)  # python_info
-        GCCollector(registry=self.registry)  # python_gc_…
+        self._warnings: Counter[tuple[str, str]] = Counter()
+        self._captured = 0
 
     @property
     def active_streams(self) -> int:
@@ -160,14 +164,30 @@ class Metrics(Collector):
     def budget_denied(self, reason: str) -> None:
         """A request was refused by its budgets. `reason` is the error's code, one of few."""
         self._denials[reason] += 1
+        self._told(metric_list.LEDGER_FAILURES if reason == STORE_FAILED else metric_list.DENIALS)
 
     def unaccounted(self) -> None:
         """A request is served although the ledger's store failed, and charged to nobody."""
         self._unaccounted += 1
+        self._told(metric_list.LEDGER_FAILURES)
 
     def settle_failed(self) -> None:
         """A hold could not be settled; it is captured when it expires."""
         self._settle_failures += 1
+        self._told(metric_list.SETTLE_FAILURES)
+
+    def budget_warning(self, scope_kind: str, percent: int) -> None:
+        """A scope passed a warning mark. Of the scope only its kind, such as "team": names would be without number."""
+        self._warnings[scope_kind, str(percent)] += 1
+
+    def hold_captured(self) -> None:
+        """A hold whose process had died was captured here."""
+        self._captured += 1
+        self._told(metric_list.HOLDS_CAPTURED)
+
+    def _told(self, metric: CloudWatchMetric) -> None:
+        if self.tell is not None:
+            self.tell(metric)
 
     def series(self, provider: str, model: str) -> _Series:
         """For `StreamMetrics`: the counters of a model, or of "other" when too many models have theirs already."""
@@ -176,46 +196,39 @@ class Metrics(Collector):
             key = (provider, OTHER_MODEL)  # one more for each provider, and providers are configured
         return self._series.setdefault(key, _Series())
 
-    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
-        """The list of metrics, in prometheus_client's terms."""
-        tokens = CounterMetricFamily(
-            "llm_tokens", "Tokens of answered requests, by kind.", labels=["provider", "model", "kind"]
-        )
-        gap = HistogramMetricFamily(
-            "llm_token_latency_seconds", "Time between content chunks of a stream.", labels=["provider", "model"]
-        )
-        first_token = HistogramMetricFamily(
-            "llm_time_to_first_token_seconds",
-            "Time from a request to its first content chunk.",
-            labels=["provider", "model"],
-        )
+    def values(self) -> Iterator[tuple[Metric, tuple[str, ...], float | Histogram]]:
+        """Everything that was counted: the metric, the values of its labels, and the number or the histogram."""
         for (provider, model), series in list(self._series.items()):
-            tokens.add_metric([provider, model, "input"], series.input_tokens)
-            tokens.add_metric([provider, model, "output"], series.output_tokens)
-            gap.add_metric([provider, model], series.gap.buckets(), series.gap.total)
-            first_token.add_metric([provider, model], series.first_token.buckets(), series.first_token.total)
-        yield tokens
-        yield gap
-        yield first_token
-        yield GaugeMetricFamily("llm_active_streams", "Streams being served now.", value=self._active)
-        ends = CounterMetricFamily("llm_streams", "Streams by the cause of their end.", labels=["provider", "end"])
+            yield metric_list.TOKENS, (provider, model, "input"), series.input_tokens
+            yield metric_list.TOKENS, (provider, model, "output"), series.output_tokens
+            yield metric_list.TOKEN_LATENCY, (provider, model), series.gap
+            yield metric_list.FIRST_TOKEN, (provider, model), series.first_token
+        yield metric_list.ACTIVE_STREAMS, (), self._active
         for labels, count in list(self._ends.items()):
-            ends.add_metric(labels, count)
-        yield ends
-        denials = CounterMetricFamily("llm_budget_denials", "Requests refused by a budget.", labels=["reason"])
+            yield metric_list.STREAMS, labels, count
         for reason, count in list(self._denials.items()):
-            denials.add_metric([reason], count)
-        yield denials
-        yield CounterMetricFamily(
-            "llm_unaccounted_requests", "Requests served while the ledger failed.", value=self._unaccounted
-        )
-        yield CounterMetricFamily(
-            "llm_settle_failures", "Holds that could not be settled.", value=self._settle_failures
-        )
+            yield metric_list.BUDGET_DENIALS, (reason,), count
+        yield metric_list.UNACCOUNTED, (), self._unaccounted
+        yield metric_list.UNSETTLED, (), self._settle_failures
+        for mark, count in list(self._warnings.items()):
+            yield metric_list.BUDGET_WARNINGS, mark, count
+        yield metric_list.CAPTURED, (), self._captured
 
     def render(self) -> tuple[bytes, str]:
         """What `GET /metrics` answers: the body and its content type.
 
         May run in a thread beside the loop, and should: with 200 models it takes some 50 ms (570 KB).
         """
-        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        from rillgate.telemetry.prometheus import render  # noqa: PLC0415 (see the head of this module)
+
+        return render(self.registry)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where they are registered, which happens now if it has not."""
+        from rillgate.telemetry.prometheus import register  # noqa: PLC0415
+
+        if self._registry is None or not self._registered:
+            self._registry = register(self, self._registry)
+            self._registered = True
+        return self._registry

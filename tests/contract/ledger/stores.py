@@ -19,6 +19,8 @@ from rillgate.ledger.sqlite import SqliteStore
 from rillgate.ledger.sqlite_table import SqliteTable
 from rillgate.ledger.store import AdminStore, Store
 from tests.contract.ledger.dynamodb_stores import dynamodb_local_admin_store, dynamodb_local_store, moto_admin_store
+from tests.fakes.dynamodb import FakeDynamoDb
+from tests.unit.ledger.ledger_support import fake_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ async def _sqlite_memory() -> AsyncIterator[Store]:
         yield store
 
 
+@contextlib.asynccontextmanager
+async def _fake() -> AsyncIterator[Store]:
+    yield fake_store(FakeDynamoDb())
+
+
 @contextlib.contextmanager
 def _sqlite_file_admin() -> Iterator[AdminStore]:
     with (
@@ -76,6 +83,7 @@ STORES: dict[str, StoreEntry] = {
     "sqlite-file": StoreEntry(_sqlite_file),
     "sqlite-memory": StoreEntry(_sqlite_memory),
     "dynamodb-local": StoreEntry(dynamodb_local_store, examples=60),
+    "fake": StoreEntry(_fake),
 }
 
 ADMIN_STORES: dict[str, AdminStoreEntry] = {

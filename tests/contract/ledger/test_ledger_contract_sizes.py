@@ -199,7 +199,7 @@ async def test_extension_denied_by_one_scope_is_rolled_back_in_the_others(desk: 
     grant = await desk.hold(desk.key, desk.user, desk.team, strict=False, output_tokens=600)
     assert grant.output_tokens == 600
     assert not await desk.ledger.extend(grant, 900)
-    assert grant.output_tokens == 600
+    assert (grant.output_tokens, grant.lowered_by, grant.lowered_until_s) == (600, desk.team, 20_776 * 86_400)
     for scope in (desk.key, desk.user, desk.team):
         assert await desk.spent(scope, Window.DAY) == amounts(100, 600)
         assert (await desk.held(scope))[grant.ask.hold_id].amounts == amounts(100, 600)
@@ -215,6 +215,7 @@ async def test_extension_in_blocked_scope_is_denied(desk: Desk) -> None:
     grant = await desk.hold(strict=False)
     await desk.set_budget(desk.key, blocked="unpaid")
     assert not await desk.ledger.extend(grant, 10)
+    assert (grant.lowered_by, grant.lowered_until_s) == (desk.key, None)
     await desk.settle(grant, 7)
     assert await desk.spent(desk.key, Window.TOTAL) == amounts(100, 7)
 
@@ -246,3 +247,23 @@ async def test_elastic_hold_is_a_slice_of_what_is_left(desk: Desk) -> None:
     second = await desk.hold(output_tokens=6_000, strict=False)
     assert (first.output_tokens, second.output_tokens) == (3_950, 962)  # 7,900 / 2, (3,950 - 100) / 4
     assert (await desk.hold(output_tokens=6_000, strict=False)).output_tokens == 512
+
+
+async def test_extension_denied_by_a_minute_names_the_end_of_that_minute(desk: Desk) -> None:
+    """A stream that runs into a rate in a later minute than it began in may go on when that one ends."""
+    await desk.set_budget(desk.key, "tokens/day=90000", "tokens/minute=5000")
+    grant = await desk.hold(strict=False)
+    desk.advance_to_end_of(Window.MINUTE)
+    await desk.hold(strict=False)
+    assert not await desk.ledger.extend(grant, 4_000)
+    assert (grant.lowered_by, grant.lowered_until_s) == (desk.key, desk.clock.wall() + 60)
+    desk.advance_to_end_of(Window.MINUTE)
+    assert await desk.ledger.extend(grant, 4_000)
+
+
+async def test_extension_denied_names_the_limit_that_is_short(desk: Desk) -> None:
+    """A limit that the extension would just fill is not the one; the next, a nano-dollar short, is."""
+    await desk.set_budget(desk.key, "tokens/day=1500", "usd/month=0.000569999")
+    grant = await desk.hold(strict=False, output_tokens=600)
+    assert not await desk.ledger.extend(grant, 800)
+    assert grant.lowered_until_s == 1_796_083_200  # the first of December

@@ -78,6 +78,7 @@ async def test_stream_that_crosses_the_end_of_a_window_is_charged_to_the_one_it_
     assert await desk.spent(desk.key, window) == NOTHING
     assert await desk.ledger.extend(grant, 500)
     assert not await desk.ledger.extend(grant, 8_000)  # the old window's limit
+    assert grant.lowered_until_s == int(desk.clock.wall())
     await desk.settle(grant, 1_400)
     assert await desk.spent(desk.key, window) == NOTHING
     assert await desk.spent(desk.key, window, start_s) == amounts(100, 1_400)

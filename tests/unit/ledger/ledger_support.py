@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+import anyio
+
 from rillgate.budget.limit_text import parse_limits
 from rillgate.budget.windows import window_end_s, window_number
 from rillgate.domain.limits import NOTHING, Amounts, Budget, Meter, Window
@@ -217,6 +219,13 @@ class GatedStore:
     async def aclose(self) -> None:
         """As `Store.aclose`."""
         await self._store.aclose()
+
+
+async def blocked() -> None:
+    """Let everything go on until nothing can; futures that hang on futures take a turn for each."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await anyio.wait_all_tasks_blocked()
 
 
 async def at_once(seconds: float) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import anyio
 import pytest
 
 from rillgate.domain.errors import BudgetError, BudgetUnavailable
@@ -18,9 +17,9 @@ from rillgate.ledger.admission import ROUNDS_MAX
 from rillgate.ledger.items import VERSION, Hold, hold_name
 from rillgate.ledger.keys import scope_key
 from rillgate.ledger.upkeep import WHOLE_LIVE_MAX
-from rillgate.ledger.writes import Add, AtMost, Put, Remove, Write
+from rillgate.ledger.writes import Add, AtMost, Put, Remove, StoreUnavailable, Write
 from tests.fakes.dynamodb import FakeDynamoDb, Fault
-from tests.unit.ledger.ledger_support import LIFETIME_S, Desk, GatedStore, amounts, fake_store, is_of
+from tests.unit.ledger.ledger_support import LIFETIME_S, Desk, GatedStore, amounts, blocked, fake_store, is_of
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +74,7 @@ async def test_request_with_plenty_needs_one_write_in_each_scope(desk: Admission
     desk.forget()
     desk.gated.waits = is_of(desk.key, desk.team)
     task = asyncio.ensure_future(desk.hold(desk.key, desk.team))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert len(desk.writes_to(desk.key)) == len(desk.writes_to(desk.team)) == 1
     desk.gated.gate.set()
     assert (await task).output_tokens == 1_000
@@ -224,9 +223,9 @@ async def test_sequential_client_with_one_stream_is_not_refused(desk: AdmissionD
     first = await desk.hold()
     desk.gated.waits = lambda call: isinstance(call, Write) and Remove(hold_name(first.ask.hold_id)) in call.changes
     settling = asyncio.ensure_future(desk.settle(first, 7))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     second = asyncio.ensure_future(desk.hold())
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert not second.done()
     desk.gated.gate.set()
     await settling
@@ -240,9 +239,9 @@ async def test_sequential_client_at_the_end_of_its_budget_is_not_refused(desk: A
     first = await desk.hold()
     desk.gated.waits = lambda call: isinstance(call, Write) and Remove(hold_name(first.ask.hold_id)) in call.changes
     settling = asyncio.ensure_future(desk.settle(first, 100))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     second = asyncio.ensure_future(desk.hold())
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     desk.gated.gate.set()
     await settling
     assert (await second).output_tokens == 800
@@ -254,9 +253,9 @@ async def test_wait_for_a_settle_does_not_lower_the_cap(desk: AdmissionDesk) -> 
     first = await desk.hold()
     desk.gated.waits = lambda call: isinstance(call, Write) and Remove(hold_name(first.ask.hold_id)) in call.changes
     settling = asyncio.ensure_future(desk.void(first))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     second = asyncio.ensure_future(desk.hold())
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     desk.gated.gate.set()
     await settling
     grant = await second
@@ -264,18 +263,35 @@ async def test_wait_for_a_settle_does_not_lower_the_cap(desk: AdmissionDesk) -> 
 
 
 async def test_wait_for_settles_is_done_once(desk: AdmissionDesk) -> None:
-    """A settle that frees nothing is no reason to wait for ever: the second refusal is told."""
-    await desk.set_budget(desk.key, "tokens/day=1100")
-    first = await desk.hold()
-    desk.gated.waits = lambda call: isinstance(call, Write) and Remove(hold_name(first.ask.hold_id)) in call.changes
-    settling = asyncio.ensure_future(desk.settle(first, 1_000))
-    await anyio.wait_all_tasks_blocked()
-    second = asyncio.ensure_future(desk.hold())
-    await anyio.wait_all_tasks_blocked()
+    """Where others begin to settle all the time nobody waits for ever: the second refusal is told."""
+    await desk.set_budget(desk.key, streams_max=2)
+    first, other = await desk.hold(), await desk.hold()
+    removed = [Remove(hold_name(grant.ask.hold_id)) for grant in (first, other)]
+    desk.gated.waits = lambda call: isinstance(call, Write) and removed[0] in call.changes
+    settling = [asyncio.ensure_future(desk.settle(first, 7))]
+    await blocked()
+    third = asyncio.ensure_future(desk.hold())
+    await blocked()
+    await desk.set_budget(desk.key, streams_max=3)
+    fourth = await desk.another().authorize(desk.ask())
+    await desk.set_budget(desk.key, streams_max=2)
+    desk.gated.waits = lambda call: isinstance(call, Write) and removed[1] in call.changes and _away()
+    settling.append(asyncio.ensure_future(desk.settle(other, 7)))
+    await blocked()
     desk.gated.gate.set()
-    await settling
+    await blocked()
+    assert third.done()
     with pytest.raises(BudgetError):
-        await second
+        await third
+    desk.gated.waits = lambda call: False
+    desk.clock.advance(0.2)
+    await asyncio.gather(*settling)
+    assert set(await desk.held(desk.key)) == {fourth.ask.hold_id}
+
+
+def _away() -> bool:
+    """For `GatedStore.waits`: no answer at all."""
+    raise StoreUnavailable
 
 
 async def test_request_right_after_a_refusal_is_not_refused_by_what_is_still_voided(desk: AdmissionDesk) -> None:
@@ -287,7 +303,7 @@ async def test_request_right_after_a_refusal_is_not_refused_by_what_is_still_voi
     with pytest.raises(BudgetError):
         await desk.ledger.authorize(ask)
     second = asyncio.ensure_future(desk.hold(desk.key))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert not second.done()
     desk.gated.gate.set()
     grant = await second
@@ -306,7 +322,7 @@ async def test_refused_request_is_answered_before_its_voids_are_done(desk: Admis
         await desk.ledger.authorize(ask)
     assert set(await desk.held(desk.key)) == {ask.hold_id}
     closing = asyncio.ensure_future(desk.ledger.aclose())
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert not closing.done()
     desk.gated.gate.set()
     await closing
@@ -361,7 +377,7 @@ async def test_cancelled_request_is_voided_in_the_background(desk: AdmissionDesk
     await desk.ledger.levels([desk.key])
     desk.gated.waits = is_of(desk.key)
     task = asyncio.ensure_future(desk.ledger.authorize(ask))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import anyio
 import pytest
 
 from rillgate.domain.limits import UNLIMITED
@@ -14,7 +13,7 @@ from rillgate.ledger.budget_cache import AGE_S, BudgetCache
 from rillgate.ledger.keys import budget_key
 from rillgate.ledger.writes import StoreUnavailable
 from tests.fakes.dynamodb import FakeDynamoDb, Fault, no_fault
-from tests.unit.ledger.ledger_support import Desk, GatedStore, fake_store
+from tests.unit.ledger.ledger_support import Desk, GatedStore, blocked, fake_store
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +34,7 @@ async def desk() -> AsyncIterator[CacheDesk]:
     desk = CacheDesk()
     yield desk
     desk.gated.gate.set()
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
 
 
 async def test_budgets_of_scopes_are_read_at_once_and_kept_for_ten_seconds(desk: CacheDesk) -> None:
@@ -76,7 +75,7 @@ async def test_concurrent_questions_for_one_scope_share_one_read(desk: CacheDesk
     desk.gated.waits = lambda call: True
     first = [asyncio.ensure_future(desk.cache.of([desk.key])) for _ in range(100)]
     second = asyncio.ensure_future(desk.cache.of([desk.key, desk.user]))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert desk.gated.reads == [[budget_key(desk.key)], [budget_key(desk.user)]]
     desk.gated.gate.set()
     assert await asyncio.gather(*first) == [{desk.key: budget}] * 100
@@ -89,9 +88,9 @@ async def test_caller_that_is_cancelled_leaves_the_read_to_the_others(desk: Cach
     desk.gated.waits = lambda call: True
     first = asyncio.ensure_future(desk.cache.of([desk.key]))
     second = asyncio.ensure_future(desk.cache.of([desk.key]))
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     first.cancel()
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     desk.gated.gate.set()
     assert await second == {desk.key: budget}
     assert first.cancelled()

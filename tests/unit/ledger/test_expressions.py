@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rillgate.budget.limit_text import parse_limits
@@ -208,6 +208,14 @@ def test_extend_in_later_minute_is_a_matter_of_that_minute() -> None:
     assert is_refused(write, {**item, "tm29916667": 801})
 
 
+@pytest.mark.parametrize(("later_s", "minutes"), [(19, {"tm29916666": 400}), (20, {"tm29916666": 600})])
+def test_extend_by_less_gives_back_to_a_minute_only_while_it_lasts(later_s: float, minutes: dict[str, int]) -> None:
+    """What was held in a minute that is over was held; the new minute gets nothing back that it never counted."""
+    item: Item = {**HELD, NAME: GROWN.value, "tm29916666": 600}
+    after = writes("tokens/minute=1000").extend(GROWN, HOLD, AT_S + later_s).apply(item)
+    assert {name: value for name, value in after.items() if name.startswith("tm")} == minutes
+
+
 # settle ---------------------------------------------------------------------------------------------------------------
 
 
@@ -324,10 +332,11 @@ def test_announce_of_mark_is_done_once_and_never_downwards() -> None:
 # any amounts ----------------------------------------------------------------------------------------------------------
 
 some_amounts = st.builds(Amounts, st.integers(0, 10**9), st.integers(0, 10**15), st.just(1))
-some_seconds = st.integers(0, 200_000)
+some_seconds = st.integers(0, 86_400)  # the longest hold is a day
 some_limits = st.sets(st.sampled_from(["tokens/minute", "tokens/day", "usd/month", "requests/minute", "usd/total"]))
 
 
+@settings(deadline=None)
 @given(st.tuples(some_amounts, some_amounts, some_amounts), some_limits, some_seconds, some_seconds)
 def test_life_of_any_hold_leaves_exactly_what_was_charged(
     sizes: tuple[Amounts, Amounts, Amounts], limited: set[str], extended_s: int, settled_s: int
@@ -347,6 +356,7 @@ def test_life_of_any_hold_leaves_exactly_what_was_charged(
     assert not [name for name in item if name.startswith("h")]
 
 
+@settings(deadline=None)
 @given(some_amounts, some_amounts)
 def test_difference_of_amounts_makes_one_the_other(before: Amounts, after: Amounts) -> None:
     """Meter by meter, down as well as up."""

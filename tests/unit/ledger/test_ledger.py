@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
-import anyio
 import pytest
 
 from rillgate.domain.errors import BudgetUnavailable
@@ -20,7 +19,7 @@ from rillgate.ledger.keys import scope_key
 from rillgate.ledger.ledger import SETTLE_PAUSES_S
 from rillgate.ledger.writes import Remove, Write
 from tests.fakes.dynamodb import FakeDynamoDb, Fault, no_fault
-from tests.unit.ledger.ledger_support import EXPIRY_S, LIFETIME_S, Desk, GatedStore, amounts, fake_store
+from tests.unit.ledger.ledger_support import EXPIRY_S, LIFETIME_S, Desk, GatedStore, amounts, blocked, fake_store
 
 pytestmark = pytest.mark.anyio
 
@@ -57,9 +56,9 @@ class LedgerDesk(Desk):
     async def pass_pauses(self, *pauses_s: float) -> None:
         """Let a settle try, wait and try again."""
         for pause_s in pauses_s:
-            await anyio.wait_all_tasks_blocked()
+            await blocked()
             self.clock.advance(pause_s)
-        await anyio.wait_all_tasks_blocked()
+        await blocked()
 
 
 @pytest.fixture
@@ -359,7 +358,7 @@ async def test_background_work_that_breaks_is_told(desk: LedgerDesk) -> None:
         return False
 
     desk.gated.waits = broken
-    await desk.hold()
+    await desk.settle(await desk.hold(), 1_500)
     await desk.rest()
     assert desk.told("ledger_upkeep_failed") == [{"error": "RuntimeError"}]
 
@@ -371,10 +370,10 @@ async def test_captures_and_marks_keep_no_request_waiting(desk: LedgerDesk) -> N
     removed = Remove(hold_name(dead.ask.hold_id))
     desk.gated.waits = lambda call: isinstance(call, Write) and removed in call.changes
     grant = await desk.hold()
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert set(await desk.held(desk.key)) == {dead.ask.hold_id, grant.ask.hold_id}
     closing = asyncio.ensure_future(desk.ledger.aclose())
-    await anyio.wait_all_tasks_blocked()
+    await blocked()
     assert not closing.done()
     desk.gated.gate.set()
     await closing

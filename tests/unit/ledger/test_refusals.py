@@ -27,7 +27,7 @@ def test_used_up_day_is_a_quota_that_is_not_retried() -> None:
     """429 insufficient_quota and `x-should-retry: false`, no Retry-After that a client would sleep through; the reset
     stands in a header of ours."""
     day = level(Meter.TOKENS, Window.DAY, MIDNIGHT_S)
-    error = used_up(day, [day], NOW_S, 429)
+    error = used_up(day, 94, [day], NOW_S)
     assert told(error) == (429, "insufficient_quota", "insufficient_quota", None, False)
     assert error.scope == "team:core"
     assert error.headers == {
@@ -37,7 +37,13 @@ def test_used_up_day_is_a_quota_that_is_not_retried() -> None:
         "x-rillgate-reset": "2026-11-19T00:00:00Z",
         "x-rillgate-scope": "team:core",
     }
-    for part in ("'team:core'", "990 tokens of 1,000 tokens", "this day (UTC)", "2026-11-19T00:00:00Z"):
+    for part in (
+        "'team:core'",
+        "too little left",
+        "990 tokens of 1,000 tokens",
+        "94 tokens at least",
+        "this day (UTC)",
+    ):
         assert part in error.message
 
 
@@ -45,13 +51,13 @@ def test_used_up_day_is_a_quota_that_is_not_retried() -> None:
 def test_used_up_window_that_ends_within_a_minute_names_when(left_s: float, retry_after_s: int | None) -> None:
     """A reset that is near is worth a Retry-After of whole seconds, at least one; a far one is not."""
     month = level(Meter.COST, Window.MONTH, MIDNIGHT_S)
-    assert used_up(month, [month], MIDNIGHT_S - left_s, 429).retry_after_s == retry_after_s
+    assert used_up(month, 94, [month], MIDNIGHT_S - left_s).retry_after_s == retry_after_s
 
 
 def test_used_up_total_has_no_reset() -> None:
     """Nothing comes back, and nothing says so."""
     total = level(Meter.COST, Window.TOTAL, None, 25 * 10**9, 25 * 10**9)
-    error = used_up(total, [total], NOW_S, 429)
+    error = used_up(total, 94, [total], NOW_S)
     assert told(error) == (429, "insufficient_quota", "insufficient_quota", None, False)
     assert "x-rillgate-reset" not in error.headers
     assert error.headers["x-rillgate-remaining-usd"] == "0"
@@ -63,9 +69,15 @@ def test_used_up_total_has_no_reset() -> None:
 def test_used_up_quota_with_status_403_is_otherwise_the_same() -> None:
     """Clients that expect 403 for a quota get it; a rate stays 429."""
     day = level(Meter.TOKENS, Window.DAY, MIDNIGHT_S)
-    assert told(used_up(day, [day], NOW_S, 403)) == (403, "insufficient_quota", "insufficient_quota", None, False)
+    assert told(used_up(day, 94, [day], NOW_S, quota_status=403)) == (
+        403,
+        "insufficient_quota",
+        "insufficient_quota",
+        None,
+        False,
+    )
     minute = level(Meter.TOKENS, Window.MINUTE, MIDNIGHT_S)
-    assert used_up(minute, [minute], MIDNIGHT_S - 9, 403).status == 429
+    assert used_up(minute, 94, [minute], MIDNIGHT_S - 9, quota_status=403).status == 429
 
 
 @pytest.mark.parametrize(
@@ -74,29 +86,29 @@ def test_used_up_quota_with_status_403_is_otherwise_the_same() -> None:
 def test_used_up_minute_is_a_rate_that_is_worth_a_wait(meter: Meter, kind: str) -> None:
     """429 rate_limit_exceeded with the seconds to the next minute, rounded up, and nothing against a retry."""
     minute = level(meter, Window.MINUTE, MIDNIGHT_S)
-    error = used_up(minute, [minute], MIDNIGHT_S - 8.3, 429)
+    error = used_up(minute, 94, [minute], MIDNIGHT_S - 8.3)
     assert told(error) == (429, kind, "rate_limit_exceeded", 9, None)
-    assert "try again in 9 s" in error.message
+    assert "Try again in 9 s" in error.message
     assert "x-rillgate-reset" not in error.headers
 
 
 def test_used_up_minute_at_its_very_end_waits_a_second() -> None:
     """Never Retry-After: 0."""
     minute = level(Meter.TOKENS, Window.MINUTE, MIDNIGHT_S)
-    assert used_up(minute, [minute], MIDNIGHT_S, 429).retry_after_s == 1
+    assert used_up(minute, 94, [minute], MIDNIGHT_S).retry_after_s == 1
 
 
 def test_used_up_headers_are_of_all_levels_of_the_scope() -> None:
     """The limit that refused is not the only one a client wants to know of."""
     day = level(Meter.TOKENS, Window.DAY, MIDNIGHT_S)
     requests = level(Meter.REQUESTS, Window.DAY, MIDNIGHT_S, 60, 20)
-    headers = used_up(day, [day, requests], NOW_S, 429).headers
+    headers = used_up(day, 94, [day, requests], NOW_S).headers
     assert (headers["x-ratelimit-remaining-tokens"], headers["x-ratelimit-remaining-requests"]) == ("10", "40")
 
 
 def test_too_large_request_names_limit_and_need_and_is_not_retried() -> None:
     """It would never pass: rate_limit_exceeded, as providers say it, and `x-should-retry: false`."""
-    error = too_large(level(Meter.TOKENS, Window.DAY, MIDNIGHT_S), 1_500, [], NOW_S)
+    error = too_large(level(Meter.TOKENS, Window.DAY, MIDNIGHT_S), 1_500, NOW_S)
     assert told(error) == (429, "tokens", "rate_limit_exceeded", None, False)
     assert error.scope == "team:core"
     for part in ("tokens/day=1000", "1,500 tokens", "'team:core'"):
@@ -126,3 +138,13 @@ def test_unpriced_request_says_why_it_has_no_price() -> None:
     assert told(error) == (400, "invalid_request_error", "price_unknown", None, False)
     assert "model 'x' is not in the table" in error.message
     assert error.scope == "team:core"
+
+
+def test_refusal_names_the_scope_that_refuses_in_its_header() -> None:
+    """Another limit may be tighter; what a client must know is which one stood in its way. Names are escaped."""
+    tight = Level("team:core", Limit(Meter.TOKENS, Window.TOTAL, 1_000_000), 999_999, None)
+    refusing = Level("user:ada\n", Limit(Meter.TOKENS, Window.DAY, 1_000), 600, MIDNIGHT_S)
+    assert used_up(refusing, 500, [tight, refusing], NOW_S).headers["x-rillgate-scope"] == "user:ada\\n"
+    assert blocked("team:core", "").headers["x-rillgate-scope"] == "team:core"
+    assert too_many_streams("team:core", 4).headers["x-rillgate-scope"] == "team:core"
+    assert too_large(refusing, 5_000, NOW_S).headers["x-rillgate-scope"] == "user:ada\\n"

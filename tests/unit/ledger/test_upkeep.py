@@ -13,7 +13,7 @@ from rillgate.ledger.expressions import CAPTURED_MAX
 from rillgate.ledger.items import Hold, hold_name
 from rillgate.ledger.keys import scope_key
 from rillgate.ledger.upkeep import WHOLE_EVERY, WHOLE_LIVE_MAX, Upkeep
-from rillgate.ledger.writes import Item, Put, Write
+from rillgate.ledger.writes import Item, Put, StoreUnavailable, Write
 from tests.fakes.dynamodb import FakeDynamoDb, Fault, no_fault
 from tests.unit.ledger.ledger_support import GRACE_S, Desk, fake_store
 
@@ -131,10 +131,10 @@ async def test_hold_seen_again_while_it_is_captured_is_captured_once(desk: Upkee
 
 
 async def test_capture_whose_reply_was_lost_is_still_recorded(desk: UpkeepDesk) -> None:
-    """The repeat finds the hold gone, by this very process; its record must be written all the same."""
+    """The repeat finds the hold gone, by this very process; its record is there all the same."""
     dead = desk.dead()
     item = await desk.put(desk.key, dead)
-    desk.table.fault = then([Fault.LOST_REPLY])
+    desk.table.fault = then([Fault.NONE, Fault.LOST_REPLY])
     desk.upkeep.look(desk.key, BUDGET, item, whole=True)
     await desk.do_later()
     assert await desk.item(desk.key) == {"n": 0}
@@ -142,13 +142,27 @@ async def test_capture_whose_reply_was_lost_is_still_recorded(desk: UpkeepDesk) 
     assert await desk.record_of(hold_id, hold.started_s, desk.key) is not None
 
 
-async def test_capture_that_comes_after_the_owner_leaves_no_record(desk: UpkeepDesk) -> None:
-    """A hold that was settled late is not recorded as captured: that would be charged twice in every report."""
+async def test_capture_is_recorded_before_it_is_done(desk: UpkeepDesk) -> None:
+    """Whoever dies in between leaves a hold beside its record, and never a charge that no record is of."""
+    dead = desk.dead()
+    await desk.put(desk.key, dead)
+    desk.table.fault = then([Fault.NONE, *[Fault.LOST_REQUEST] * 9])
+    with pytest.raises(StoreUnavailable):
+        await desk.upkeep.capture(desk.key, dead)
+    desk.table.fault = no_fault
+    ((hold_id, hold),) = dead.items()
+    assert hold_id in await desk.held(desk.key)
+    assert await desk.record_of(hold_id, hold.started_s, desk.key) is not None
+
+
+async def test_capture_that_comes_after_the_owner_changes_and_tells_nothing(desk: UpkeepDesk) -> None:
+    """A hold that was settled late is charged as its owner said."""
     grant = await desk.hold()
     hold = (await desk.held(desk.key))[grant.ask.hold_id]
     await desk.settle(grant, 5)
+    before = await desk.item(desk.key)
     await desk.upkeep.capture(desk.key, {grant.ask.hold_id: hold})
-    assert await desk.record_of(grant.ask.hold_id, grant.started_s, desk.key) is None
+    assert await desk.item(desk.key) == before
     assert desk.told("hold_captured") == []
 
 
@@ -160,7 +174,15 @@ async def test_capture_beaten_by_an_extension_changes_nothing(desk: UpkeepDesk) 
     await desk.store.write(Write(scope_key(desk.key), (Put(hold_name(first), Hold(1, 9, 1, 1, 1).value),)))
     await desk.upkeep.capture(desk.key, dead)
     assert len(await desk.held(desk.key)) == 2
-    assert [await desk.record_of(hold_id, hold.started_s, desk.key) for hold_id, hold in dead.items()] == [None, None]
+    assert desk.told("hold_captured") == []
+
+
+async def test_mark_is_not_reached_by_what_is_only_held(desk: UpkeepDesk) -> None:
+    """Most of a hold comes back: a warning is of what is spent."""
+    item: Item = {"td20775": 900, "n": 1, "hAAAA": Hold(2_000_000_000, 0, 500, 0, int(desk.clock.wall())).value}
+    desk.upkeep.look(desk.key, BUDGET, item, whole=True)
+    await desk.do_later()
+    assert desk.told("budget_warning") == []
 
 
 async def test_capture_without_a_store_is_told_and_tried_at_the_next_look(desk: UpkeepDesk) -> None:
@@ -184,6 +206,7 @@ async def test_mark_that_is_reached_is_announced(desk: UpkeepDesk, counted: int,
     """The highest mark that the counter has reached, once, with scope, limit and percent."""
     desk.upkeep.look(desk.key, BUDGET, {"td20775": counted}, whole=True)
     desk.upkeep.look(desk.key, BUDGET, {"td20775": counted}, whole=False)
+    assert len(desk.later) == (percent is not None)  # seen again, it costs no write again
     await desk.do_later()
     told = [] if percent is None else [{"scope": desk.key, "limit": "tokens/day", "percent": percent}]
     assert desk.told("budget_warning") == told

@@ -75,6 +75,8 @@ def test_metrics_families_have_their_types_and_help() -> None:
         "llm_budget_denials": "counter",
         "llm_unaccounted_requests": "counter",
         "llm_settle_failures": "counter",
+        "llm_budget_warnings": "counter",
+        "llm_holds_captured": "counter",
     }
     assert all(family.documentation for family in families.values())
     assert "python_info" in families
@@ -95,6 +97,18 @@ def test_metrics_of_budgets_count_denials_by_reason_and_failures_of_the_ledger()
     assert value(samples, "llm_budget_denials_total", reason="rate_limit_exceeded") == 1
     assert value(samples, "llm_unaccounted_requests_total") == 1
     assert value(samples, "llm_settle_failures_total") == 2
+
+
+def test_metrics_of_budgets_count_warnings_by_kind_of_scope_and_captured_holds() -> None:
+    """A mark is counted under what kind of scope passed it."""
+    metrics = Metrics()
+    for kind, percent in (("team", 80), ("team", 80), ("key", 95)):
+        metrics.budget_warning(kind, percent)
+    metrics.hold_captured()
+    samples = scrape(metrics)
+    assert value(samples, "llm_budget_warnings_total", scope="team", percent="80") == 2
+    assert value(samples, "llm_budget_warnings_total", scope="key", percent="95") == 1
+    assert value(samples, "llm_holds_captured_total") == 1
 
 
 def test_metrics_streams_of_one_model_share_their_series() -> None:

@@ -320,7 +320,7 @@ byId("composer").addEventListener("submit", (event) => {
 // Scrolling -----------------------------------------------------------------------------------------------------
 
 function follow() {
-  if (following) scroller.scrollTop = scroller.scrollHeight;
+  if (following && turns.length) scroller.scrollTop = scroller.scrollHeight; // the welcome begins at its top
 }
 
 new ResizeObserver(follow).observe(scroller); // the settings, a notice or a growing message take room
