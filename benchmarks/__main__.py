@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cancel, fakes, first_token, ledger, machine, memory, micro, relay, start
+from benchmarks import cancel, estimates, fakes, first_token, ledger, machine, memory, micro, relay, start
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.report import Report, Row
 
@@ -32,9 +32,10 @@ class Effort:
     silent_clients: int = 1000
     loads: relay.Loads = relay.FULL
     ledger: ledger.Effort = ledger.FULL
+    estimates: estimates.Effort = estimates.FULL
 
 
-QUICK = Effort(1000, 2, 1, 1, 20, 4, 50, relay.QUICK, ledger.QUICK)
+QUICK = Effort(1000, 2, 1, 1, 20, 4, 50, relay.QUICK, ledger.QUICK, estimates.QUICK)
 
 
 def main() -> int:
@@ -54,6 +55,7 @@ def main() -> int:
         "memory": lambda: memory.rows(effort.silent_clients),
         "relay": lambda: relay.rows(tools, effort.loads),
         "ledger": lambda: ledger.rows(tools, effort.ledger),
+        "estimates": lambda: estimates.rows(effort.estimates),
     }
     failed = [name for name in options.only or groups if not _take(name, groups[name], report)]
     print(f"\n{report.as_table()}\n")
@@ -100,7 +102,7 @@ def _document(report: Report) -> None:
 
 
 def _options() -> argparse.Namespace:
-    names = ("micro", "start", "first_token", "cancel", "memory", "relay", "ledger")
+    names = ("micro", "start", "first_token", "cancel", "memory", "relay", "ledger", "estimates")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
     parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"some of: {', '.join(names)}")

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.estimates import WHAT as ESTIMATES
 
 from rillgate.app.embedded import EmbeddedModel
+from tests.fakes.dynamodb_local import unavailable
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,6 +34,19 @@ IDS = {
     "relay.cpu.burst",
     "relay.throughput",
     "relay.cpu.request",
+    "ledger.writes.1",
+    "ledger.writes.2",
+    "ledger.bytes.sent",
+    "ledger.bytes.record",
+    "ledger.bytes.holds",
+    "ledger.sqlite.single",
+    "ledger.sqlite.many",
+    "ledger.sign",
+    *(f"ledger.{row}" for row in ("first_token.sqlite.p50", "first_token.sqlite.p95", "cpu.sqlite")),
+}
+DYNAMODB_IDS = {
+    f"ledger.{row}"
+    for row in ("first_token.dynamodb.p50", "first_token.dynamodb.p95", "cpu.dynamodb", "call.cpu", "call.time")
 }
 
 
@@ -44,9 +59,10 @@ def test_bench_quick_run_produces_every_row(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.json")
     result = json.loads(path.read_text())
     rows = {row["id"]: row for row in result["rows"]}
-    assert set(rows) == IDS
+    assert set(rows) == IDS | DYNAMODB_IDS | set(ESTIMATES)
     unmeasured = {each for each, row in rows.items() if row["value"] is None}
-    assert unmeasured == (set() if EmbeddedModel.available() else {"start.embedded"})
+    not_here = set() if EmbeddedModel.available() else {"start.embedded", *ESTIMATES}
+    assert unmeasured == (not_here | DYNAMODB_IDS if unavailable() else not_here)
     assert all(row["value"] > 0 for row in rows.values() if row["value"] is not None)
     assert all(row["what"] in done.stdout for row in rows.values())
     assert result["machine"]["python"] in done.stdout

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rillgate.budget.count import encoding_for_model
-from rillgate.budget.estimate import estimate_prompt, prompt_bytes
+from rillgate.budget.estimate import estimate_prompt, prompt_bytes, prompt_tokens_max
 from rillgate.budget.media import media_tokens
 from rillgate.domain.ends import End
 from rillgate.domain.errors import BudgetUnavailable, RillgateError
@@ -38,7 +38,7 @@ class Prompt:
     Attributes:
         tokens: our estimate, which stands in for usage that a provider does not report; images and the like at their
             most, since the books rather hold too much than too little.
-        tokens_max: what is held for it: a tenth more where the encoding is not the model's own.
+        tokens_max: what is held for it: more where the encoding is not the model's own.
     """
 
     tokens: int
@@ -178,20 +178,16 @@ def _scopes(call: Call) -> tuple[str, ...]:
 
 async def estimate(fields: Mapping[str, Any], model: str, encoding: Encoding | None, *, exact: bool) -> Prompt:
     """The prompt's tokens, as well as they can be known before the provider says them."""
-    text = await _estimate_texts(fields, encoding)
-    text_max = text if encoding is None or exact else -(-text * 11 // 10)  # bytes are an upper bound
+    large = len(fields["messages"]) > MESSAGES_INLINE_MAX
+    if large or (encoding is not None and prompt_bytes(fields) > PROMPT_BYTES_INLINE_MAX):
+        text = await asyncio.to_thread(_estimate_texts, fields, encoding, exact=exact)
+    else:
+        text = _estimate_texts(fields, encoding, exact=exact)
     media = media_tokens(fields, model)
-    return Prompt(text + media, text_max + media)
+    return Prompt(text.tokens + media, text.tokens_max + media)
 
 
-async def _estimate_texts(fields: Mapping[str, Any], encoding: Encoding | None) -> int:
-    if len(fields["messages"]) > MESSAGES_INLINE_MAX:
-        return await asyncio.to_thread(_estimate_here, fields, encoding)
-    if encoding is None or prompt_bytes(fields) <= PROMPT_BYTES_INLINE_MAX:
-        return _estimate_here(fields, encoding)
-    return await asyncio.to_thread(estimate_prompt, fields, encoding)
-
-
-def _estimate_here(fields: Mapping[str, Any], encoding: Encoding | None) -> int:
+def _estimate_texts(fields: Mapping[str, Any], encoding: Encoding | None, *, exact: bool) -> Prompt:
     """Bytes are an upper bound, until the encoder is loaded."""
-    return prompt_bytes(fields) if encoding is None else estimate_prompt(fields, encoding)
+    tokens = prompt_bytes(fields) if encoding is None else estimate_prompt(fields, encoding)
+    return Prompt(tokens, tokens if exact else prompt_tokens_max(fields, tokens))

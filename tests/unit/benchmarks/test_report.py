@@ -33,6 +33,7 @@ def test_table_reference_is_divided_or_subtracted() -> None:
     """Beside a reference stands the ratio, or the difference where a row asks for it."""
     assert "nginx 2.00 µs: × 1.50" in table_of(Row("a", "A", 3.0, "µs", beside=Beside("nginx", 2.0)))
     assert "direct 2.00 ms: +1.00" in table_of(Row("a", "A", 3.0, "ms", beside=Beside("direct", 2.0, ratio=False)))
+    assert "direct 3.00 ms: -1.00" in table_of(Row("a", "A", 2.0, "ms", beside=Beside("direct", 3.0, ratio=False)))
 
 
 def test_report_second_row_of_one_id_is_refused() -> None:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rillgate.budget.estimate import estimate_prompt, prompt_bytes, prompt_texts
+from rillgate.budget.estimate import (
+    TEMPLATE_TOKENS,
+    estimate_prompt,
+    prompt_bytes,
+    prompt_texts,
+    prompt_tokens_max,
+)
 
 
 class Words:
@@ -183,3 +189,12 @@ def test_estimate_of_numbers_that_cannot_be_written_out_raises_nothing() -> None
     options = [10**5000, float("inf"), float("nan"), -(10**5000), 7, True, None, [1]]
     fields = function(parameters={"properties": {"a": {"enum": options}}})
     assert estimate_prompt(fields, Words()) == REPLY + TOOL + TOOLS + 1 + PROPERTIES + PROPERTY + 1 - 3 + 8 * 3 + 2
+
+
+def test_prompt_tokens_max_grows_with_what_other_tokenizers_make_of_it() -> None:
+    """English by half; other scripts by their bytes, and never beyond them; a template's own prompt always."""
+    english = {"messages": [{"role": "user", "content": "word " * 100}]}
+    chinese = {"messages": [{"role": "user", "content": "\u6cb3" * 100}]}
+    assert prompt_tokens_max(english, 100) == 150 + TEMPLATE_TOKENS
+    assert prompt_tokens_max(chinese, 80) == 120 + 150 + TEMPLATE_TOKENS
+    assert prompt_tokens_max(chinese, 800) == prompt_bytes(chinese) + TEMPLATE_TOKENS

@@ -71,20 +71,20 @@ def test_ask_carries_price_cap_and_life() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("routed", "loaded", "held"),
-    [("gpt-4o", True, 7 + 3), ("lab-model", True, 11), ("lab-model", False, 7 + 13)],
+    [("gpt-4o", True, 7 + 3), ("lab-model", True, 15 + 32), ("lab-model", False, 7 + 13 + 32)],
     ids=["own encoding", "another one", "bytes"],
 )
 async def test_admission_holds_the_prompt_with_a_margin_where_it_is_an_estimate(
     routed: str, loaded: bool, held: int
 ) -> None:
-    """Exact as it is; a tenth more, rounded up, by another encoding; bytes, an upper bound, while none is loaded."""
+    """Exact as it is; half more and a template's own words by another encoding; bytes while none is loaded."""
     ledger = FakeLedger()
     services = make_services(ledger) if loaded else make_services(ledger, encoding=lambda name: None)
     admitted = await Admission(make_call(routed=routed), services).run()
     assert admitted is not None
     assert ledger.asks[0].input_tokens == held
     assert admitted.exact is (routed == "gpt-4o")
-    assert admitted.prompt_tokens == (10 if loaded else held)
+    assert admitted.prompt_tokens == (10 if loaded else 7 + 13)
 
 
 @pytest.mark.anyio
