@@ -46,6 +46,7 @@ LIMIT: Final = 100_000_000  # far away: every hold is for the whole cap
 
 TOTAL_S: Final = 5
 GRACE_S: Final = 2
+REQUESTS_MAX: Final = KILLS * STREAMS  # to capture what is left; it takes far fewer
 PATIENCE_S: Final = 120.0  # a guard against hanging tests, never what a test waits for
 
 
@@ -213,7 +214,8 @@ async def captured(kills: Kills, ledger: LedgerInTest, scopes: tuple[str, ...]) 
     asked: list[Stream] = []
     async with kills.gateway() as gateway, asyncio.timeout(PATIENCE_S):
         await gateway.ready()
-        while sum(dead_holds(ledger, scope) for scope in scopes):
+        while left := {scope: dead for scope in scopes if (dead := dead_holds(ledger, scope))}:
+            assert len(asked) < REQUESTS_MAX, f"no request captures what is left: {left}"
             stream = Stream(f"more-{len(asked)}", CAP_MIN, 1)
             await kills.ask(gateway, stream)
             asked.append(stream)

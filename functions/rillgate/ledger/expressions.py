@@ -115,6 +115,7 @@ def capture(scope: str, expired: Mapping[str, Hold]) -> Write:
         scope_key(scope),
         conditions=tuple(Equal(hold_name(hold_id), hold.value) for hold_id, hold in expired.items()),
         changes=(*(Remove(hold_name(hold_id)) for hold_id in expired), Add(LIVE, -len(expired))),
+        returns="all",
     )
 
 

@@ -7,6 +7,7 @@ key|b                   <key id>       a virtual key
 name|<name>             -              which key has this name
 secret                  tickets        the signing secret of tickets
 ticket|<id>             -              a ticket for one use that was used
+cancel|<request id>     by:<owner>     the wish to end a request, by its owner
 record|2026-11-21|f     <hold id>      what one request took; `<hold id>|team:core` for a hold that was captured
 """
 
@@ -49,6 +50,11 @@ def ticket_secret_key() -> Key:
 def used_ticket_key(ticket_id: str) -> Key:
     """That a ticket for one use was used."""
     return Key(f"ticket|{ticket_id}")
+
+
+def cancel_key(request_id: str, owner: str) -> Key:
+    """The wish of one owner to end a request. The owner is part of the key: nobody's wish hides another's."""
+    return Key(f"cancel|{request_id}", f"by:{owner}")
 
 
 def record_key(started_s: int, hold_id: str, captured_scope: str | None = None) -> Key:

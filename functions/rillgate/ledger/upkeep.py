@@ -6,6 +6,7 @@ next write to the scope sees the same.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Any
@@ -21,6 +22,7 @@ from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, Returns, StoreU
 
 WHOLE_LIVE_MAX = 64  # with more live holds the whole item is not asked for each time
 WHOLE_EVERY = 8
+CAPTURES_MAX = 64  # writes in a row, each of several holds
 SCOPES_MAX = 4096
 MARKS_MAX = 4096  # one that was forgotten is asked for once more, and found announced
 
@@ -41,15 +43,19 @@ class Upkeep:
         self._tell = tell
         self._later = later
         self._seen: dict[str, Item] = {}  # by scope, without its holds
-        self._writes = 0
+        self._asked: dict[str, int] = {}  # by scope: how often since the whole item was asked for
         self._announced: dict[tuple[str, str, int], None] = {}  # in the order in which they were
         self._capturing: set[str] = set()
 
     def returns(self, scope: str) -> Returns:
         """What an authorize should give back: everything, unless that is much and was looked at not long ago."""
-        self._writes += 1
+        asked = self._asked.pop(scope, WHOLE_EVERY) + 1
         many = number(self._seen.get(scope, EMPTY), LIVE) > WHOLE_LIVE_MAX
-        return "changed" if many and self._writes % WHOLE_EVERY else "all"
+        whole = not many or asked >= WHOLE_EVERY
+        self._asked[scope] = 0 if whole else asked
+        while len(self._asked) > SCOPES_MAX:
+            del self._asked[next(iter(self._asked))]
+        return "all" if whole else "changed"
 
     def seen(self, scope: str) -> Item:
         """The scope's counters as they were seen last."""
@@ -75,26 +81,31 @@ class Upkeep:
         dead = ((hold_id, hold) for hold_id, _, hold in holds(item) if hold.expires_s < before_s)
         return dict(islice(dead, CAPTURED_MAX))
 
-    async def capture(self, scope: str, expired: dict[str, Hold]) -> None:
-        """Capture holds that died, and record them.
+    async def capture(self, scope: str, expired: dict[str, Hold]) -> Item:
+        """Capture holds that died, and record them; gives the item as it is then.
 
         The records come first: whoever dies in between leaves holds that are captured once more, under the same
         records, and never a charge that no record is of.
 
         Raises: StoreUnavailable
         """
-        for hold_id, hold in expired.items():
-            await self._store.write(record_write(_record(scope, hold_id, hold)))
+        records = [record_write(_record(scope, hold_id, hold)) for hold_id, hold in expired.items()]
+        await asyncio.gather(*map(self._store.write, records))
         try:
-            await self._store.write(capture(scope, expired))
-        except ConditionFailed:
-            return  # somebody else was faster with one of them; the next write to the scope sees the rest
+            item = await self._store.write(capture(scope, expired))
+        except ConditionFailed as failed:
+            return failed.item  # somebody else was faster with one of them
         for hold_id, hold in expired.items():
             self._tell("hold_captured", scope=scope, hold_id=hold_id, tokens=hold.tokens, cost_nanos=hold.cost_nanos)
+        return item
 
     async def _capture(self, scope: str, expired: dict[str, Hold]) -> None:
+        """Capture until nothing dead is left, or others are at it too."""
         try:
-            await self.capture(scope, expired)
+            for _ in range(CAPTURES_MAX):
+                if not expired:
+                    break
+                expired = self.expired(await self.capture(scope, expired))
         except StoreUnavailable:
             self._tell("ledger_upkeep_failed", scope=scope)
         finally:

@@ -106,12 +106,9 @@ async def test_record_of_captured_hold_is_the_scopes_own(desk: UpkeepDesk, scope
     assert fields == {**dict.fromkeys(fields), field: "a1"}
 
 
-async def test_capture_of_many_is_done_some_at_a_time(desk: UpkeepDesk) -> None:
-    """One write stays small; the next look takes the next ones."""
+async def test_capture_of_many_goes_on_until_none_is_left(desk: UpkeepDesk) -> None:
+    """One write stays small, and the next one follows at once."""
     desk.upkeep.look(desk.key, BUDGET, await desk.put(desk.key, desk.dead(CAPTURED_MAX + 3)), whole=True)
-    await desk.do_later()
-    assert len(await desk.held(desk.key)) == 3
-    desk.upkeep.look(desk.key, BUDGET, await desk.item(desk.key), whole=True)
     await desk.do_later()
     assert await desk.held(desk.key) == {}
     assert len(desk.told("hold_captured")) == CAPTURED_MAX + 3
@@ -250,6 +247,14 @@ async def test_whole_item_is_asked_for_every_time_unless_many_live(desk: UpkeepD
     asked = [desk.upkeep.returns(desk.key) for _ in range(3 * WHOLE_EVERY)]
     assert asked.count("all") == 3
     assert desk.upkeep.returns(desk.user) == "all"
+
+
+async def test_whole_item_of_each_of_several_scopes_is_asked_for(desk: UpkeepDesk) -> None:
+    """Requests with two scopes ask for them in turn: each has a count of its own."""
+    for scope in (desk.key, desk.user):
+        desk.upkeep.look(scope, BUDGET, {"n": WHOLE_LIVE_MAX + 1}, whole=True)
+    asked = [(desk.upkeep.returns(desk.key), desk.upkeep.returns(desk.user)) for _ in range(2 * WHOLE_EVERY)]
+    assert [list(each).count("all") for each in zip(*asked, strict=True)] == [2, 2]
 
 
 async def test_seen_counters_of_scope_are_put_together_from_parts(desk: UpkeepDesk) -> None:
