@@ -86,10 +86,13 @@ class Ministack:
 
 
 @contextmanager
-def ministack(folder: Path) -> Iterator[Ministack]:
+def ministack(folder: Path, *, auth: bool = True) -> Iterator[Ministack]:
     """Start it on a free loopback port, with one user. `folder` takes what it writes.
 
     Skips the test where its environment is not there.
+
+    Args:
+        auth: whether signatures are checked. The functions that it runs have no key that it would take.
     """
     if not COMMAND.exists():
         pytest.skip(f"ministack is not installed; with a Python 3.13: {REMEDY}")
@@ -99,7 +102,7 @@ def ministack(folder: Path) -> Iterator[Ministack]:
         "TMPDIR": str(folder),
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": "0",
-        "AUTH": "true",
+        "AUTH": "true" if auth else "false",
         "MINISTACK_REGION": REGION,
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",

@@ -14,7 +14,7 @@ from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Clock
 from rillgate.pipeline.journal import Journal
 from rillgate.telemetry.ids import new_request_id, safe_client_id
-from rillgate.telemetry.logs import log_exception, log_request
+from rillgate.telemetry.logs import RequestRecord, log_exception, log_request
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,11 +49,15 @@ class RequestContext:
 
     Errors that reach it before an answer has begun are answered in OpenAI's shape, since no route has said
     otherwise; anything unexpected is logged without its values and answered 500.
+
+    Attributes:
+        on_request: called with the record of each request at its end, beside its log line.
     """
 
     def __init__(self, app: App, clock: Clock) -> None:
         self._app = app
         self._clock = clock
+        self.on_request: list[Callable[[RequestRecord], None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -81,7 +85,12 @@ class RequestContext:
             await self._answer(error, journal, send_with_id)
         finally:
             if not (journal.quiet and journal.error is None):
-                log_request(journal.record(self._clock.now()))
+                self._tell(journal.record(self._clock.now()))
+
+    def _tell(self, record: RequestRecord) -> None:
+        log_request(record)
+        for callback in self.on_request:
+            callback(record)
 
     async def _answer(self, error: Exception, journal: Journal, send: Send) -> None:
         if not isinstance(error, RillgateError):

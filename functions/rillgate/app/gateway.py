@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from rillgate import __version__
 from rillgate.app.access import AccessGuard
 from rillgate.app.answers import EXCEPTION_HANDLERS
+from rillgate.app.aws_secrets import AwsSecrets, FetchedKey
 from rillgate.app.books import Books
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
@@ -23,6 +24,7 @@ from rillgate.app.page_routes import page_routes
 from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
 from rillgate.app.routes import Backend, Handlers, told
+from rillgate.app.settings.secrets import SecretName
 from rillgate.app.settings.types import ProviderSettings, Settings
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Clock, Ledger, Location
@@ -63,6 +65,7 @@ class Gateway:
     Args:
         settings: the configuration.
         clock, embedded, ledger: others than the usual ones, for tests.
+        several: whether other processes serve on the same ledger, so that a cancel has to reach them.
 
     Attributes:
         asgi: the app; its lifespan starts and ends everything below.
@@ -79,6 +82,7 @@ class Gateway:
         clock: Clock | None = None,
         embedded: EmbeddedModel | None = None,
         ledger: Ledger | None = None,
+        several: bool = False,
     ) -> None:
         clock = clock or LoopClock()
         limits = settings.limits
@@ -87,10 +91,11 @@ class Gateway:
         self.streams = Streams(limits.streams_max)
         self.metrics = Metrics()
         self.encoders = Encoders()
-        self.books = Books(settings, clock, os.environ, _log_ledger_event, ledger)
+        self.books = Books(settings, clock, os.environ, self._ledger_event, ledger, several=several)
         self.exchange = Exchange(
             connections_max=limits.streams_max + POOL_HEADROOM, user_agent=f"rillgate/{__version__}"
         )
+        self.secrets = AwsSecrets(clock, os.environ)
         self.backends = {name: self._backend(name, provider) for name, provider in settings.providers.items()}
         self.catalog = Catalog(settings, self._list_models, clock, _log_no_list)
         self.on_started: list[Callable[[], None]] = []
@@ -104,6 +109,7 @@ class Gateway:
             ledger=self.books.ledger,
             ledger_mode=settings.ledger.mode,
             on_ledger_error=settings.ledger.on_error,
+            cancel_flags=self.books.cancel_flags,
         )
         handlers = Handlers(
             settings,
@@ -114,7 +120,7 @@ class Gateway:
             gatekeeper=self.books.gatekeeper,
             pricing=Pricing(settings),
         )
-        self.asgi: App = RequestContext(_guarded(settings, self._starlette(handlers)), clock)
+        self.asgi = RequestContext(_guarded(settings, self._starlette(handlers)), clock)
 
     def _starlette(self, handlers: Handlers) -> Starlette:
         return Starlette(
@@ -137,6 +143,7 @@ class Gateway:
             if self.embedded is not None:
                 ending.push_async_callback(self.embedded.stop)
                 await self.embedded.start()
+            ending.push_async_callback(self.secrets.aclose)
             ending.push_async_callback(self.exchange.aclose)
             ending.push_async_callback(self._settled)
             for callback in self.on_started:
@@ -151,9 +158,13 @@ class Gateway:
             log_event("holds_left_unsettled", level="error")
 
     def _backend(self, name: str, provider: ProviderSettings) -> Backend:
-        location: Location = _Configured(provider.endpoint())
+        location: Location
         if provider.is_embedded and self.embedded is not None:
             location = self.embedded
+        elif isinstance(provider.api_key, SecretName):
+            location = FetchedKey(provider, provider.api_key, self.secrets)
+        else:
+            location = _Configured(provider.endpoint())
         return Backend(OpenAIProvider(name, own_host=provider.is_openai_itself), location)
 
     def _readiness(self) -> Readiness:
@@ -166,6 +177,14 @@ class Gateway:
         """Whether the embedded model answers; one that never will is not waited for where another provider serves."""
         model = self.embedded
         return model is None or model.is_ready() or (model.state == "dead" and len(self.backends) > 1)
+
+    def _ledger_event(self, event: str, **fields: Any) -> None:
+        """What the ledger tells an operator: one line, and one count."""
+        log_event(event, level="warning", **fields)
+        if event == "budget_warning":
+            self.metrics.budget_warning(fields["scope"].partition(":")[0], fields["percent"])
+        elif event == "hold_captured":
+            self.metrics.hold_captured()
 
     async def _list_models(self, provider: str) -> list[str]:
         """Ids of a provider's models, as its own list says.
@@ -207,10 +226,6 @@ class _Configured:
 
 def _log_no_list(provider: str, error: Exception) -> None:
     log_event("models_not_listed", level="warning", provider=provider, error=type(error).__name__)
-
-
-def _log_ledger_event(event: str, **fields: Any) -> None:
-    log_event(event, level="warning", **fields)
 
 
 def _embedded_of(settings: Settings) -> EmbeddedModel | None:

@@ -17,6 +17,7 @@ from rillgate.app.answers import OPENAI_DIALECT, json_response, private
 from rillgate.app.auth import Door, check_model
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import journal_of
+from rillgate.app.deadline import time_left
 from rillgate.app.loopback import is_loopback_address
 from rillgate.app.naming import ModelEntry
 from rillgate.app.pricing import Pricing
@@ -32,6 +33,7 @@ from rillgate.domain.principal import Principal
 from rillgate.domain.request import ChatRequest, Target
 from rillgate.pipeline.call import Call, Services
 from rillgate.pipeline.serve import serve
+from rillgate.telemetry.ids import safe_client_id
 
 EVENT_SOURCE = EventSource()
 
@@ -142,16 +144,24 @@ class Handlers:
         return {"id": entry.id, "object": "model", "created": 0, "owned_by": entry.provider}
 
     async def cancel(self, request: Request) -> Response:
-        """Stop a running request of the caller's own, by its `x-request-id` or the client's own id."""
+        """Stop a running request of the caller's own, by its `x-request-id` or the client's own id.
+
+        At once where this process serves it: 200. Where others may, they are asked: 202, and it ends within seconds
+        if one of them does.
+        """
         principal = await self._let_in(request)
         request_id = request.path_params["id"]
-        if not self._services.streams.cancel(request_id, principal.owner):
+        if self._services.streams.cancel(request_id, principal.owner):
+            return json_response({"id": request_id, "cancelled": True})
+        flags = self._services.cancel_flags
+        if flags is None or safe_client_id(request_id) is None:  # an id of ours is one that a client could send, too
             raise ClientError(
                 f"No running request has the id {request_id[:80]!r}; it may have ended.",
                 status=404,
                 code="request_not_found",
             )
-        return json_response({"id": request_id, "cancelled": True})
+        await flags.put_up(request_id, principal.owner)
+        return json_response({"id": request_id, "cancelled": False, "requested": True}, status=202)
 
     async def tickets(self, request: Request) -> Response:
         """A ticket in the name of the caller's key."""
@@ -232,6 +242,7 @@ class Handlers:
         journal.routed_model = target.model
         backend = self._backends[target.provider]
         price, price_problem = self._pricing.of(target, parsed)
+        total_s = target.timeouts.chat_total_s if plain else target.timeouts.total_s
         call = Call(
             request=parsed,
             target=target,
@@ -239,7 +250,7 @@ class Handlers:
             location=backend.location,
             dialect=dialect,
             journal=journal,
-            total_s=target.timeouts.chat_total_s if plain else target.timeouts.total_s,
+            total_s=time_left(total_s, request.scope, self._services.clock.wall()),
             principal=principal,
             price=price,
             price_problem=price_problem,

@@ -13,14 +13,12 @@ from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Clock
 from rillgate.ledger.dynamodb import DynamoDbStore
 from rillgate.ledger.dynamodb_location import DynamoDbLocation, parse_location
-from rillgate.ledger.sqlite import SqliteStore
-from rillgate.ledger.sqlite_table import SqliteTable
 from rillgate.ledger.store import Store
 from rillgate.ledger.writes import Item, Key, StoreUnavailable, Write
 from rillgate.telemetry.logs import log_event
 from rillgate.upstream.aws import AwsJsonCalls
 from rillgate.upstream.aws_credentials import AwsCredentials
-from rillgate.upstream.aws_sources import aws_region, aws_sources
+from rillgate.upstream.aws_sources import aws_endpoint_url, aws_region, aws_sources
 from rillgate.upstream.exchange import Exchange
 
 DYNAMODB_CONNECTIONS_MAX = 128  # each carries one call at a time: some 10,000 calls a second
@@ -95,7 +93,13 @@ def store_of(settings: LedgerSettings, clock: Clock, environ: Mapping[str, str])
     """
     if settings.url.startswith(DYNAMODB):
         return LateStore(lambda: DynamoDbOverHttp(settings, clock, environ))
-    return LateStore(lambda: SqliteStore(sqlite_path(settings.url), wall=clock.wall))
+    return LateStore(lambda: _sqlite(settings.url, clock))
+
+
+def _sqlite(url: str, clock: Clock) -> Store:
+    from rillgate.ledger.sqlite import SqliteStore  # noqa: PLC0415 (a function on Lambda never needs it)
+
+    return SqliteStore(sqlite_path(url), wall=clock.wall)
 
 
 def check_store(settings: LedgerSettings, environ: Mapping[str, str]) -> None:
@@ -107,6 +111,8 @@ def check_store(settings: LedgerSettings, environ: Mapping[str, str]) -> None:
     """
     path = sqlite_path(settings.url)
     if path is not None:
+        from rillgate.ledger.sqlite_table import SqliteTable  # noqa: PLC0415 (as above)
+
         SqliteTable(path).close()
     elif settings.url.startswith(DYNAMODB):
         _located(settings.url, environ)
@@ -118,7 +124,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def _located(url: str, environ: Mapping[str, str]) -> DynamoDbLocation:
-    """The table, with its region.
+    """The table, with its region, and its endpoint where that is not AWS's own.
 
     Raises: StoreUnavailable: there is none.
     """
@@ -126,7 +132,8 @@ def _located(url: str, environ: Mapping[str, str]) -> DynamoDbLocation:
     region = location.region or aws_region(environ)
     if region is None:
         raise StoreUnavailable(f"{location}: its region is not known; add ?region=R to ledger.url, or set AWS_REGION")
-    return replace(location, region=region)
+    endpoint_url = location.endpoint_url or aws_endpoint_url(environ, "dynamodb")
+    return replace(location, region=region, endpoint_url=endpoint_url)
 
 
 def _log_no_credentials(error: UpstreamError) -> None:

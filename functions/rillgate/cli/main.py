@@ -1,4 +1,4 @@
-"""The command line: `rillgate serve`, and the control plane: `rillgate keys|budget|usage|audit|ledger`."""
+"""The command line: `rillgate serve|lambda-local`, and the control plane: `rillgate keys|budget|usage|audit|ledger`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rillgate.cli.audit import add_audit
 from rillgate.cli.budget import add_budget
 from rillgate.cli.context import Context, UsageError
 from rillgate.cli.keys import add_keys
+from rillgate.cli.lambda_local import add_lambda_local
 from rillgate.cli.ledger import add_ledger
 from rillgate.cli.serve import serve
 from rillgate.cli.usage import add_usage
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rillgate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, add_keys, add_budget, add_usage, add_audit, add_ledger):
+    for add in (_add_serve, add_lambda_local, add_keys, add_budget, add_usage, add_audit, add_ledger):
         add(commands)
     return parser
 

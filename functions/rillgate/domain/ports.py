@@ -270,6 +270,25 @@ class Gatekeeper(Protocol):
         """
 
 
+class CancelFlags(Protocol):
+    """Wishes to end a request that may be served by another process on the same ledger."""
+
+    async def put_up(self, request_id: str, owner: str) -> None:
+        """Ask for it. Whether such a request is served anywhere is not known.
+
+        Args:
+            request_id: ours or the client's own.
+            owner: `Principal.owner` of who asks; only a request of the same owner will end.
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+    async def is_up(self, request_ids: Sequence[str], owner: str) -> bool:
+        """Whether the owner of a request has asked for its end, by one of its ids.
+
+        Raises: BudgetUnavailable: the store did not answer.
+        """
+
+
 class AwsCalls(Protocol):
     """Signed calls to one AWS service over kept connections."""
 

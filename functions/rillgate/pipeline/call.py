@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from rillgate.domain.ports import Clock, Dialect, Encoding, Ledger, Location, Provider
+from rillgate.domain.ports import CancelFlags, Clock, Dialect, Encoding, Ledger, Location, Provider
 from rillgate.domain.price import Price
 from rillgate.domain.principal import ANYBODY, Principal
 from rillgate.domain.request import ChatRequest, Target
@@ -33,6 +33,7 @@ class Services:
         encoding: gives a loaded encoding by name, or None until it is loaded.
         ledger: where budgets are held.
         ledger_mode, on_ledger_error: as the configuration names them.
+        cancel_flags: reach requests of other processes; None where there are none.
     """
 
     clock: Clock
@@ -44,6 +45,7 @@ class Services:
     ledger: Ledger
     ledger_mode: Literal["strict", "elastic"] = "strict"
     on_ledger_error: Literal["deny", "allow"] = "deny"
+    cancel_flags: CancelFlags | None = None
 
 
 @dataclass(frozen=True, slots=True)

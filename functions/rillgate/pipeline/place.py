@@ -1,7 +1,7 @@
 """A request's place among the running ones, from its first step to its last, whatever is done for it at the time.
 
-Three things watch it all the while: its own deadline, its client's connection, and whoever may end it from outside.
-All of them end the stage that it is in.
+Four things watch it all the while: its own deadline, its client's connection, whoever may end it from outside, and the
+flags by which that is asked of other processes. All of them end the stage that it is in.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 from rillgate.domain.ends import End
-from rillgate.domain.ports import Clock
+from rillgate.domain.ports import CancelFlags, Clock
 from rillgate.domain.timer import Timer
 from rillgate.pipeline.call import Call
+from rillgate.pipeline.cancel_watch import CancelWatch
 from rillgate.telemetry.logs import log_exception
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,10 +34,12 @@ class Place:
         call: whose place it is.
         clock: for the deadline.
         stage: the first; set another one when the request goes on to it.
+        flags: by which other processes are asked to end it; None where there are no other processes.
     """
 
-    def __init__(self, call: Call, clock: Clock, stage: Stage) -> None:
+    def __init__(self, call: Call, clock: Clock, stage: Stage, flags: CancelFlags | None = None) -> None:
         self._call = call
+        self._flagged = None if flags is None else self._cancel_watch(flags, clock)
         self._total = Timer(clock, call.total_s, lambda: self._stop_for(End.DEADLINE))
         self._watch: asyncio.Task[None] | None = None
         self.stage = stage
@@ -63,13 +66,26 @@ class Place:
     def open(self, receive: Receive) -> None:
         """The deadline begins, and the client is watched."""
         self._total.restart()
+        if self._flagged is not None:
+            self._flagged.open()
         self._watch = asyncio.get_running_loop().create_task(self._watch_client(receive))
 
     def close(self) -> None:
         """Nothing is watched any more."""
         self._total.close()
+        if self._flagged is not None:
+            self._flagged.close()
         if self._watch is not None:
             self._watch.cancel()
+
+    def _cancel_watch(self, flags: CancelFlags, clock: Clock) -> CancelWatch:
+        return CancelWatch(
+            flags,
+            clock,
+            request_ids=[name for name in (self.request_id, self.client_request_id) if name is not None],
+            owner=self.owner,
+            on_cancel=lambda: self._stop_for(End.CANCELLED),
+        )
 
     async def _watch_client(self, receive: Receive) -> None:
         """Nobody else reads `receive`: a second reader would eat the one message that says the client is gone."""

@@ -30,7 +30,7 @@ async def serve(call: Call, services: Services, scope: MutableMapping[str, Any],
     call.journal.key_id = call.principal.key_id
     call.journal.user = call.principal.user
     admission = Admission(call, services)
-    place = Place(call, services.clock, admission)
+    place = Place(call, services.clock, admission, services.cancel_flags)
     try:
         services.streams.add(place)
     except CapacityError as error:

@@ -16,7 +16,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Final, TextIO
@@ -39,7 +39,7 @@ _log = logging.getLogger("rillgate")
 _FIELDS: Final = "rillgate_fields"  # the attribute of a LogRecord that carries our fields
 
 # Ends after which somebody should look at the line.
-_TROUBLE: Final = frozenset({End.STALLED, End.IDLE, End.DEADLINE, End.UPSTREAM_ERROR, End.TRUNCATED})
+TROUBLE: Final = frozenset({End.STALLED, End.IDLE, End.DEADLINE, End.UPSTREAM_ERROR, End.TRUNCATED})
 
 # Keys by their usual prefixes, and whatever follows "Bearer": a key in a model's field is somebody's slip, not ours.
 # The word boundary keeps names such as "task-oriented-model" whole.
@@ -120,8 +120,8 @@ def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
     """
     if level not in LEVELS:
         raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
-    handler = _LineHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(_LineFormatter())
+    handler = LineHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -142,8 +142,12 @@ def log_request(record: RequestRecord) -> None:
     for name in ("ttft_ms", "duration_ms", "stall_s", "pause_s"):
         if name in fields:
             fields[name] = round(fields[name], 3)
-    trouble = record.end in _TROUBLE or (record.status or 0) >= 500
-    _write(logging.WARNING if trouble else logging.INFO, "request", fields)
+    _write(logging.WARNING if is_trouble(record) else logging.INFO, "request", fields)
+
+
+def is_trouble(record: RequestRecord) -> bool:
+    """Whether provider, client or gateway failed, so that somebody should look."""
+    return record.end in TROUBLE or (record.status or 0) >= 500
 
 
 def log_event(event: str, *, level: str = "info", **fields: Value) -> None:
@@ -227,17 +231,26 @@ def _write(level: int, event: str, fields: Mapping[str, Any]) -> None:
         _log.log(level, event, extra={_FIELDS: fields})
 
 
-class _LineFormatter(logging.Formatter):
-    """A LogRecord as one line of JSON: timestamp, level, event, then its fields."""
+class LineFormatter(logging.Formatter):
+    """A LogRecord as one line of JSON: timestamp, level, event, then its fields.
+
+    Args:
+        keys: gives what stands in every line, before a line's own fields.
+    """
+
+    def __init__(self, keys: Callable[[], Mapping[str, Value]] = dict) -> None:
+        super().__init__()
+        self._keys = keys
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without an end."""
         ours: Mapping[str, Any] | None = getattr(record, _FIELDS, None)
         fields = ours if ours is not None else self._foreign(record)
         line = {
             "timestamp": _rfc3339(record.created),
             "level": record.levelname.lower(),
             "event": record.msg if ours is not None else "log",
-            **{name: _safe(value) for name, value in fields.items() if value is not None},
+            **{name: _safe(value) for name, value in {**self._keys(), **fields}.items() if value is not None},
         }
         return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", msgspec.json.encode(line).decode())
 
@@ -257,7 +270,7 @@ class _LineFormatter(logging.Formatter):
         return fields
 
 
-class _LineHandler(logging.StreamHandler[TextIO]):
+class LineHandler(logging.StreamHandler[TextIO]):
     """Writes lines; what cannot be written is lost without a word."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)

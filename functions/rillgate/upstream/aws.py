@@ -1,4 +1,4 @@
-"""Signed calls to one AWS service that speaks AWS JSON 1.0, as DynamoDB does: `domain.ports.AwsCalls`.
+"""Signed calls to one AWS service that speaks AWS JSON: `domain.ports.AwsCalls`.
 
 Every call is POST / with the operation in `x-amz-target`. Nothing is repeated here: whoever calls knows what is safe
 to repeat. Two kinds of refusal change what the next call does: one about the time takes over the service's clock, one
@@ -22,7 +22,8 @@ from rillgate.upstream.aws_credentials import AwsCredentials
 from rillgate.upstream.exchange import Exchange
 from rillgate.wire.sigv4 import Credentials, Signer
 
-CONTENT_TYPE = "application/x-amz-json-1.0"
+CONTENT_TYPES = {"dynamodb": "application/x-amz-json-1.0"}
+CONTENT_TYPE = "application/x-amz-json-1.1"  # of the other services that are called
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 REFUSED_KEY = frozenset(
@@ -64,6 +65,7 @@ class AwsJsonCalls:
         self._host = host_header(self._base_url)
         self._target = f"{urlsplit(self._base_url).path}/"
         self._signer = Signer(service, region)
+        self._content_type = CONTENT_TYPES.get(service, CONTENT_TYPE)
         self._connect_timeout_s = connect_timeout_s
         self._skew_s = 0.0  # the service's clock minus ours
 
@@ -106,7 +108,7 @@ class AwsJsonCalls:
 
     def _signed(self, credentials: Credentials, target: str, body: bytes) -> tuple[Endpoint, UpstreamRequest]:
         """The request. What is secret stands in the endpoint, which does not show it."""
-        headers = (("content-type", CONTENT_TYPE), ("x-amz-target", target))
+        headers = (("content-type", self._content_type), ("x-amz-target", target))
         signature = self._signer.headers(
             credentials,
             method="POST",

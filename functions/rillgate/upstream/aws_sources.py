@@ -50,6 +50,17 @@ def aws_region(environment: Mapping[str, str]) -> str | None:
     return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None
 
 
+def aws_endpoint_url(environment: Mapping[str, str], service: str) -> str | None:
+    """Another address for a service's calls, if the environment names one, as AWS's own tools read it.
+
+    Source: AWS SDKs and Tools Reference Guide, "Service-specific endpoints", read 2026-11-21.
+    """
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    own = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+    return environment.get(own) or environment.get("AWS_ENDPOINT_URL") or None
+
+
 class SourceChain:
     """The first source that is configured."""
 

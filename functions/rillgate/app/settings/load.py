@@ -17,7 +17,7 @@ from rillgate.app.settings.providers import read_providers
 from rillgate.app.settings.rules import SQLITE, is_loopback, shown
 from rillgate.app.settings.schema import TIMEOUTS
 from rillgate.app.settings.secrets import Secret
-from rillgate.app.settings.sources import SettingsError, Tree, read_sources
+from rillgate.app.settings.sources import ConfigText, SettingsError, Tree, read_sources
 from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
     AuthSettings,
@@ -36,6 +36,7 @@ from rillgate.domain.request import Timeouts
 __all__ = [
     "EMBEDDED_MODEL",
     "AuthSettings",
+    "ConfigText",
     "DefaultModel",
     "LedgerSettings",
     "LimitSettings",
@@ -53,11 +54,14 @@ __all__ = [
 ALLOW_FLAG = "allow_unauthenticated"
 
 
-def load_settings(*, config: Path | None, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path) -> Settings:
+def load_settings(
+    *, config: Path | ConfigText | None, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path
+) -> Settings:
     """Read and check the whole configuration.
 
     Args:
-        config: the file that --config names; None for RILLGATE_CONFIG, else ./rillgate.toml if it is there.
+        config: the file that --config names, or a text that stands for it; None for RILLGATE_CONFIG, else
+            ./rillgate.toml if it is there.
         flags: dotted keys, {"server.port": 9000}, and "allow_unauthenticated"; None counts as not given.
         environ: the environment.
         cwd: the working directory.

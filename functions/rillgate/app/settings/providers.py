@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rillgate.app.settings.rules import Misfit, http_url, is_ip_address, shown
 from rillgate.app.settings.schema import KINDS
-from rillgate.app.settings.secrets import Secret, header_safe, read_secret
+from rillgate.app.settings.secrets import Secret, SecretName, header_safe, read_secret
 from rillgate.app.settings.sources import SettingsError, Tree
 from rillgate.app.settings.types import OLLAMA_PORT, OPENAI_BASE_URL, DefaultModel, ProviderSettings
 
@@ -99,7 +99,7 @@ def _configured(tree: Tree, name: str, environ: Mapping[str, str], folder: Path)
     return provider if urlsplit(provider.base_url).port != OLLAMA_PORT else _as_ollama(provider)
 
 
-def _configured_key(tree: Tree, name: str, environ: Mapping[str, str], folder: Path) -> Secret | None:
+def _configured_key(tree: Tree, name: str, environ: Mapping[str, str], folder: Path) -> Secret | SecretName | None:
     path = ("providers", name, "api_key")
     reference = tree.value(*path)
     try:

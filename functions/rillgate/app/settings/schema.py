@@ -82,7 +82,7 @@ SCHEMA = Table(
                 {
                     "kind": Choice(KINDS),
                     "base_url": Text("give an address, such as 'http://127.0.0.1:8080/v1'", rules.http_url),
-                    "api_key": Text("give 'env:NAME', 'file:/path' or 'none'", hidden=True),
+                    "api_key": Text("give 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'", hidden=True),
                     "headers": Each(
                         Text("give the header's value as text", rules.header_value, hidden=True),
                         rules.header_name,

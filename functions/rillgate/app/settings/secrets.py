@@ -5,11 +5,16 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rillgate.app.settings.rules import Misfit
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+# AWS, Systems Manager API reference, PutParameter, and Secrets Manager API reference, CreateSecret, read 2026-11-21.
+_PARAMETER = re.compile(r"(?:/[A-Za-z0-9_.-]+){1,15}")
+_SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+")
 _REMEDY = "put the key into an environment variable or a file and give 'env:NAME', 'file:/path' or 'none'"
 
 
@@ -37,12 +42,33 @@ class Secret:
         return hash(self._value)
 
 
-def read_secret(reference: str, *, environ: Mapping[str, str], folder: Path) -> Secret | None:
-    """Fetch the key that `reference` names.
+@dataclass(frozen=True, slots=True)
+class SecretName:
+    """A value that AWS keeps, by its name: it is fetched when it is first needed, and again after some time.
 
-    Shape:  'env:LAB_KEY' → Secret; 'file:/run/secrets/lab' → Secret; 'none' → None.
+    Attributes:
+        service: "ssm" for Systems Manager's Parameter Store, "secret" for Secrets Manager.
+        name: the parameter's name, or the secret's ARN.
+    """
+
+    service: Literal["ssm", "secret"]
+    name: str
+
+    @property
+    def region(self) -> str | None:
+        """The region that an ARN names; None for a parameter's name, which is looked up where the process runs."""
+        return self.name.split(":")[3] if self.name.startswith("arn:") else None
+
+    def __str__(self) -> str:
+        return f"{self.service}:{self.name}"
+
+
+def read_secret(reference: str, *, environ: Mapping[str, str], folder: Path) -> Secret | SecretName | None:
+    """Fetch the key that `reference` names, or give the name where AWS keeps it.
+
+    Shape:  'env:LAB_KEY' → Secret; 'file:/run/secrets/lab' → Secret; 'ssm:/prod/lab' → SecretName; 'none' → None.
     Args:   folder: where a relative path starts.
-    Raises: Misfit: it names nothing, is not there yet, or is the key itself. No message repeats a key.
+    Raises: Misfit: it names nothing, or is the key itself. No message repeats a key.
     """
     source, colon, name = reference.strip().partition(":")
     if reference.strip() == "none":
@@ -51,9 +77,31 @@ def read_secret(reference: str, *, environ: Mapping[str, str], folder: Path) -> 
         return _from_variable(name, environ)
     if colon and source == "file" and name:
         return _from_file(name, folder)
-    if colon and source in ("ssm", "secret"):
-        raise Misfit(f"keys from '{source}:' are not there yet", "give 'env:NAME' or 'file:/path'")
-    raise Misfit("expected 'env:NAME', 'file:/path' or 'none'; a key itself does not belong here", _REMEDY)
+    if colon and source == "ssm":
+        return parameter_name(name)
+    if colon and source == "secret":
+        return _secret_arn(name)
+    expected = "expected 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'"
+    raise Misfit(f"{expected}; a key itself does not belong here", _REMEDY)
+
+
+def parameter_name(name: str) -> SecretName:
+    """A parameter of Systems Manager, by its full name.
+
+    Raises: Misfit: it is none.
+    """
+    if not _PARAMETER.fullmatch(name):
+        raise Misfit("'ssm:' takes a parameter's full name", "give one such as 'ssm:/rillgate/openai-key'")
+    return SecretName("ssm", name)
+
+
+def _secret_arn(name: str) -> SecretName:
+    if not _SECRET_ARN.fullmatch(name):
+        raise Misfit(
+            "'secret:' takes the ARN of a secret in Secrets Manager",
+            "give 'secret:arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME'",
+        )
+    return SecretName("secret", name)
 
 
 def header_safe(value: str) -> Secret:

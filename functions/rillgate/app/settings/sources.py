@@ -38,6 +38,14 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigText:
+    """A configuration that is no file: its text, and its name for errors."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a value stands: a file's name, a variable's or a flag's. A higher rank replaces a lower one."""
 
@@ -115,7 +123,7 @@ class Tree:
 
     def origin(self, *path: Key) -> Origin:
         """Where the value at `path` stands; for a table, where the first value in it does."""
-        return _first_origin(self.node(*path)) or (Origin(self.file_name, FILE_RANK) if self.file else DEFAULTS)
+        return _first_origin(self.node(*path)) or (Origin(self.file_name, FILE_RANK) if self.file_name else DEFAULTS)
 
     def rank(self, *path: Key) -> int:
         """The rank of the value at `path`; that of the defaults when nothing gives it."""
@@ -128,22 +136,27 @@ class Tree:
 
 
 def read_sources(
-    *, config: Path | None, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path
+    *, config: Path | ConfigText | None, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path
 ) -> tuple[Tree, tuple[str, ...]]:
     """Lay file, environment and flags over each other.
 
     Args:
-        config: the file that --config names, if it does.
+        config: the file that --config names, if it does, or the text that stands for a file.
         flags: dotted keys with typed values or texts; None counts as not given.
         environ: the environment; only what begins with RILLGATE_ is looked at.
         cwd: where relative paths of files start.
     Returns: the tree, and one line for each variable that looks like a setting and is none.
     Raises: SettingsError.
     """
-    path, name = _find_file(config, environ, cwd)
     root: dict[str, Node] = {}
-    if path is not None:
-        root = _as_table(_plant(SCHEMA, _read_toml(path, name), _Spot(Origin(name, FILE_RANK))))
+    path: Path | None = None
+    if isinstance(config, ConfigText):
+        name = config.name
+        root = _planted(name, _parse_toml(config.text, name))
+    else:
+        path, name = _find_file(config, environ, cwd)
+        if path is not None:
+            root = _planted(name, _read_toml(path, name))
     notices = []
     for variable in sorted(environ, key=_natural):
         segments = variable.removeprefix(PREFIX).split("__")
@@ -159,6 +172,10 @@ def read_sources(
             spot = _Spot(Origin(_flag_name(flag), FLAG_RANK))
             root = _as_table(_overlay(root, SCHEMA, flag.split("."), value, spot))
     return Tree(root, path, name), tuple(notices)
+
+
+def _planted(name: str, table: dict[str, Any]) -> dict[str, Node]:
+    return _as_table(_plant(SCHEMA, table, _Spot(Origin(name, FILE_RANK))))
 
 
 def _find_file(config: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Path | None, str]:
@@ -180,6 +197,10 @@ def _read_toml(path: Path, name: str) -> dict[str, Any]:
         raise SettingsError(f"{name}: cannot be read ({error.strerror}); name a readable file") from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{name}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    return _parse_toml(text, name)
+
+
+def _parse_toml(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rillgate.app.settings.secrets import Secret
+from rillgate.app.settings.secrets import Secret, SecretName
 from rillgate.domain.request import Endpoint, Timeouts
 
 EMBEDDED_MODEL = "smollm2-135m"  # the alias of the one model that the kind `embedded` has
@@ -49,7 +49,7 @@ class ProviderSettings:
     Attributes:
         kind: the API family.
         base_url: without a trailing slash; "" for the embedded model, whose place is known when it has started.
-        api_key: None for none.
+        api_key: None for none; the name of one that is fetched when it is needed.
         headers: sent along with every call; they may hold credentials, so no repr shows them.
         found_in: the file or variable that names it; found out, not a key.
         ollama: whether Ollama answers behind its OpenAI-compatible surface; found out, not a key.
@@ -57,7 +57,7 @@ class ProviderSettings:
 
     kind: str
     base_url: str = ""
-    api_key: Secret | None = None
+    api_key: Secret | SecretName | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     found_in: str = ""
     ollama: bool = False
@@ -72,11 +72,16 @@ class ProviderSettings:
         """Whether OpenAI's own host answers, and not one that is compatible with it."""
         return self.kind == "openai" and urlsplit(self.base_url).hostname == "api.openai.com"
 
-    def endpoint(self) -> Endpoint:
-        """Where it answers and what every call carries. The result holds the key in the clear: never log it."""
-        if self.api_key is None:
+    def endpoint(self, fetched: Secret | None = None) -> Endpoint:
+        """Where it answers and what every call carries. The result holds the key in the clear: never log it.
+
+        Args:
+            fetched: the key, where the configuration has only its name.
+        """
+        key = self.api_key if isinstance(self.api_key, Secret) else fetched
+        if key is None:
             return Endpoint(self.base_url, self.headers)
-        return Endpoint(self.base_url, (("authorization", f"Bearer {self.api_key.reveal()}"), *self.headers))
+        return Endpoint(self.base_url, (("authorization", f"Bearer {key.reveal()}"), *self.headers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.settings.load import PriceSettings
+from rillgate.app.settings.load import ConfigText, PriceSettings, Secret, Settings, SettingsError, load_settings
 from rillgate.domain.request import Timeouts
 from tests.unit.app.settings.settings_support import load, refusal, whole_example
 
@@ -35,7 +35,7 @@ def test_settings_whole_file_is_understood(tmp_path: Path) -> None:
     assert settings.auth.required is False
     lab = settings.providers["lab"]
     assert (lab.kind, lab.base_url, lab.headers) == ("openai", "http://127.0.0.1:9900/v1", (("x-team", "search"),))
-    assert lab.api_key is not None
+    assert isinstance(lab.api_key, Secret)
     assert lab.api_key.reveal() == "k-1"
     assert [(route.model, route.upstream) for route in settings.routes] == [("bench-*", ("lab/*",))]
     assert dict(settings.routes[0].timeouts) == {"stall_s": 7.0}
@@ -422,3 +422,23 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         settings.server.port = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         settings.providers["x"] = settings.providers["embedded"]  # type: ignore[index]
+
+
+def test_settings_from_a_text_stand_for_a_file_under_its_name(tmp_path: Path) -> None:
+    """A configuration that is kept elsewhere: variables lie over it, and errors name it with its line."""
+    (tmp_path / "rillgate.toml").write_text("[limits]\nstreams_max = 1\n", encoding="utf-8")
+    environ = {"RILLGATE_LIMITS__BODY_BYTES_MAX": "5", "RILLGATE_CONFIG": "ssm:/prod"}
+
+    def read(text: str) -> Settings:
+        return load_settings(config=ConfigText("ssm:/prod", text), flags={}, environ=environ, cwd=tmp_path)
+
+    settings = read("[limits]\nstreams_max = 7\nbody_bytes_max = 6\n")
+    assert (settings.limits.streams_max, settings.limits.body_bytes_max) == (7, 5)
+    assert (settings.file, settings.folder) == (None, tmp_path)
+    for text, expected in (
+        ("[limits]\nstream_max = 7\n", "ssm:/prod: limits.stream_max: unknown key"),
+        ("[limits]\nstreams_max = = 7\n", "ssm:/prod: line 2: broken TOML"),
+        ("[limits]\nstreams_max = 0\n", "ssm:/prod: limits.streams_max: 0 is out of range"),
+    ):
+        with pytest.raises(SettingsError, match=expected):
+            read(text)

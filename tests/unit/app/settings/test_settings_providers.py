@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.settings.load import ProviderSettings
+from rillgate.app.settings.load import ProviderSettings, Secret
 from rillgate.app.settings.providers import VARIABLES_NOT_YET, ollama_base_url
 from rillgate.app.settings.rules import Misfit
 from tests.unit.app.settings.settings_support import load, refusal
@@ -19,7 +19,11 @@ def found(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, tuple[str, st
     """Kind, address and key of the providers that an environment leads to."""
     providers = load(tmp_path, environ=environ).providers
     return {
-        name: (provider.kind, provider.base_url, provider.api_key.reveal() if provider.api_key else None)
+        name: (
+            provider.kind,
+            provider.base_url,
+            provider.api_key.reveal() if isinstance(provider.api_key, Secret) else None,
+        )
         for name, provider in providers.items()
     }
 

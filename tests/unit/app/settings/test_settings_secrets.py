@@ -10,7 +10,7 @@ import pytest
 
 from rillgate.app.settings.load import load_settings
 from rillgate.app.settings.rules import Misfit
-from rillgate.app.settings.secrets import Secret, read_secret
+from rillgate.app.settings.secrets import Secret, SecretName, read_secret
 from tests.unit.app.settings.settings_support import load, refusal
 
 KEY = "sk-very-secret-0123456789"
@@ -49,7 +49,7 @@ def test_secret_from_file_loses_its_newline(tmp_path: Path, content: str) -> Non
     (tmp_path / "key").write_text(content, encoding="utf-8", newline="")
     for reference in (f"file:{tmp_path}/key", "file:key", "file:./key"):
         secret = read_secret(reference, environ={}, folder=tmp_path)
-        assert secret is not None
+        assert isinstance(secret, Secret)
         assert secret.reveal() == KEY
 
 
@@ -73,17 +73,22 @@ def test_secret_from_variable_and_none(tmp_path: Path) -> None:
         ("file:empty", "the key is empty; set it, or give 'none'"),
         ("file:bytes", "the file that it names holds no text; put the key there, or correct the path"),
         ("file:\x00", "the file that it names holds no text; put the key there, or correct the path"),
-        ("file:", "expected 'env:NAME', 'file:/path' or 'none'; a key itself does not belong here"),
-        (KEY, "expected 'env:NAME', 'file:/path' or 'none'; a key itself does not belong here; put the key into an"),
-        (f"Bearer {KEY}", "expected 'env:NAME', 'file:/path' or 'none'; a key itself does not belong here"),
-        ("", "expected 'env:NAME', 'file:/path' or 'none'; a key itself does not belong here"),
-        ("NONE", "expected 'env:NAME', 'file:/path' or 'none'; a key itself does not belong here"),
-        ("ssm:/prod/key", "keys from 'ssm:' are not there yet; give 'env:NAME' or 'file:/path'"),
-        ("secret:arn:x", "keys from 'secret:' are not there yet; give 'env:NAME' or 'file:/path'"),
+        ("file:", "expected 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'; a key"),
+        (KEY, "expected 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'; a key"),
+        (f"Bearer {KEY}", "expected 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'; a key"),
+        ("", "expected 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'; a key"),
+        ("NONE", "expected 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'; a key"),
+        ("ssm:prod key", "'ssm:' takes a parameter's full name; give one such as 'ssm:/rillgate/openai-key'"),
+        (f"ssm:{KEY}", "'ssm:' takes a parameter's full name; give one such as"),
+        (
+            "secret:arn:x",
+            "'secret:' takes the ARN of a secret in Secrets Manager; give 'secret:arn:aws:secretsmanager:",
+        ),
+        (f"secret:{KEY}", "'secret:' takes the ARN of a secret in Secrets Manager; give"),
     ],
 )
 def test_secret_that_cannot_be_fetched_is_one_line_without_it(tmp_path: Path, reference: str, expected: str) -> None:
-    """Missing, unreadable, literal and not there yet: each says what to do and repeats no key."""
+    """Missing, unreadable, literal and misspelt: each says what to do and repeats no key."""
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     environ = {"EMPTY": " ", "SPLIT": f"{KEY}\n{KEY}"}
@@ -129,3 +134,21 @@ def test_settings_secret_path_is_relative_to_the_file(tmp_path: Path) -> None:
     (folder / "r.toml").write_text(lab("file:key"), encoding="utf-8")
     settings = load_settings(config=Path("etc/r.toml"), flags={}, environ={}, cwd=tmp_path)
     assert settings.providers["lab"].api_key == Secret(KEY)
+
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/openai-AbCdEf"
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected", "region"),
+    [
+        ("ssm:/rillgate/openai-key", SecretName("ssm", "/rillgate/openai-key"), None),
+        (f"secret:{ARN}", SecretName("secret", ARN), "eu-central-1"),
+    ],
+)
+def test_secret_that_aws_keeps_is_read_as_its_name(reference: str, expected: SecretName, region: str | None) -> None:
+    """Nothing is fetched while the configuration is read; an ARN says where to ask."""
+    found = read_secret(reference, environ={}, folder=Path())
+    assert found == expected
+    assert expected.region == region
+    assert str(expected) == reference

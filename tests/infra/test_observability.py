@@ -1,0 +1,74 @@
+"""Alarms and dashboard stand on metrics that there are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rillgate.telemetry.metric_list import DIMENSION, METRICS, NAMESPACE
+from tests.infra.cloudformation import Stack
+
+OURS = {each.name for metric in METRICS for each in metric.cloudwatch}
+LAMBDA = {"Errors", "Throttles", "ConcurrentExecutions", "Duration"}
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:oncall"
+
+
+def observed(**more: str) -> Stack:
+    """The nested stack, with what the template hands down."""
+    given = {"Service": "rillgate", "FunctionName": "gateway", "FirstTokenMs": "20000", "SpendUsd": "50", **more}
+    return Stack("infra/observability.yaml", **given)
+
+
+def alarms(stack: Stack) -> dict[str, Any]:
+    """By logical id."""
+    return stack.of_type("AWS::CloudWatch::Alarm")
+
+
+def test_alarms_stand_on_metrics_that_are_written() -> None:
+    """A renamed metric would leave an alarm that never rings."""
+    for alarm in alarms(observed()).values():
+        (dimension,) = alarm["Dimensions"]
+        if alarm["Namespace"] == NAMESPACE:
+            assert alarm["MetricName"] in OURS
+            assert dimension == {"Name": DIMENSION, "Value": "rillgate"}
+        else:
+            assert (alarm["Namespace"], dimension["Name"]) == ("AWS/Lambda", "FunctionName")
+            assert alarm["MetricName"] in LAMBDA
+
+
+def test_alarms_are_those_that_an_operator_needs() -> None:
+    """Errors, throttles, time to the first token, the budget store, and the rate of spending."""
+    named = {alarm["MetricName"] for alarm in alarms(observed()).values()}
+    assert named == {"Errors", "Throttles", "TimeToFirstToken", "LedgerFailures", "SettleFailures", "SpendUsd"}
+    assert alarms(observed())["FirstToken"]["ExtendedStatistic"] == "p99"
+
+
+def test_alarms_take_silence_for_peace_and_say_what_they_mean() -> None:
+    """A gateway that nobody uses is not broken; sums of nothing are never written."""
+    for alarm in alarms(observed()).values():
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["AlarmDescription"].endswith(".")
+
+
+def test_alarms_go_to_the_topic_where_there_is_one() -> None:
+    """And back to it when all is well."""
+    for alarm in alarms(observed(TopicArn=TOPIC)).values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [TOPIC]
+    assert all("AlarmActions" not in alarm for alarm in alarms(observed()).values())
+
+
+def test_alarms_bounds_are_the_parameters() -> None:
+    """As they were given."""
+    found = alarms(observed(FirstTokenMs="1500", SpendUsd="3"))
+    assert (float(found["FirstToken"]["Threshold"]), float(found["SpendRate"]["Threshold"])) == (1500, 3)
+
+
+def test_dashboard_shows_metrics_that_are_written() -> None:
+    """It is JSON, and knows no metric that nobody writes."""
+    (dashboard,) = observed().of_type("AWS::CloudWatch::Dashboard").values()
+    shown = [
+        row for widget in json.loads(dashboard["DashboardBody"])["widgets"] for row in widget["properties"]["metrics"]
+    ]
+    assert {row[1] for row in shown if row[0] == NAMESPACE} == OURS
+    assert {row[1] for row in shown if row[0] == "AWS/Lambda"} <= LAMBDA
+    assert {tuple(row[2:4]) for row in shown} == {(DIMENSION, "rillgate"), ("FunctionName", "gateway")}
