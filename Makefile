@@ -3,6 +3,9 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 UV_VERSION := 0.13.9
+SAM_VENV := build/sam
+SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
+CONFIG_ENV := default
 
 # Settings of `make serve`; what is empty is left to the configuration.
 #   HOST, PORT   where it listens (127.0.0.1:8000)
@@ -10,7 +13,7 @@ UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check bench lock clean install install-dev
+.PHONY: help serve test check bench build deploy sam-local lock clean install install-dev install-sam
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,15 +26,33 @@ serve: install ## install what is missing and run the gateway: HOST= PORT= ARGS=
 test: install-dev ## run the tests, except the slow ones: ARGS=
 	$(PYTHON) -m pytest -m "not slow" $(ARGS)
 
-check: install-dev ## format, lint, types, floors, and what no file may name
+check: install-dev install-sam ## format, lint, types, floors, the template, and what no file may name
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(VENV)/bin/lint-imports
+	$(SAM) validate --lint --region us-east-1 # it asks for one, and calls nobody
+	$(SAM_VENV)/bin/cfn-lint template.yaml infra/*.yaml
+	$(PYTHON) -m pytest --quiet tests/infra
 	sh scripts/forbidden-names
 
 bench: install-dev ## measure what the README's figures come from: ARGS=
 	$(PYTHON) -m benchmarks $(ARGS)
+
+# `sam build` needs make and any Python with pip alone; here it gets the one that is there for certain.
+build: install install-sam ## package functions and layers for Lambda: RILLGATE_ARCH=arm64 or x86_64
+	RILLGATE_PYTHON='$(abspath $(PYTHON))' $(SAM) build --config-env $(CONFIG_ENV) $(ARGS)
+
+deploy: ## build, and deploy to the account of your AWS credentials: CONFIG_ENV=prod ARGS=--guided
+	@$(MAKE) build ARGS=
+	$(SAM) deploy --config-env $(CONFIG_ENV) $(ARGS)
+
+sam-local: install install-sam ## run the buffered function in Docker by `sam local`: PROVIDER= MODEL= PORT=
+	@VENV=$(VENV) SAM=$(SAM_VENV)/bin/sam $(if $(PROVIDER),PROVIDER='$(PROVIDER)') $(if $(MODEL),MODEL='$(MODEL)') \
+		$(if $(PORT),PORT='$(PORT)') sh scripts/sam-local
+
+install-sam:
+	@VENV=$(SAM_VENV) sh scripts/environment sam
 
 install:
 	@VENV=$(VENV) sh scripts/environment serve embedded
@@ -49,9 +70,10 @@ lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/ministack.in -o requirements/ministack.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/sam.in -o requirements/sam.txt
+	$(COMPILE) --no-deps -c requirements/serve.txt layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --no-deps requirements/embedded.in -o requirements/embedded.txt
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) build dist functions/*.egg-info
+	rm -rf $(VENV) build dist .aws-sam functions/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find functions tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -86,13 +86,14 @@ class Ministack:
 
 
 @contextmanager
-def ministack(folder: Path, *, auth: bool = True) -> Iterator[Ministack]:
-    """Start it on a free loopback port, with one user. `folder` takes what it writes.
+def ministack(folder: Path, *, auth: bool = True, port: int = 0) -> Iterator[Ministack]:
+    """Start it on loopback, with one user. `folder` takes what it writes.
 
     Skips the test where its environment is not there.
 
     Args:
         auth: whether signatures are checked. The functions that it runs have no key that it would take.
+        port: where it listens; 0 for any free one, which the functions that it runs would not be told.
     """
     if not COMMAND.exists():
         pytest.skip(f"ministack is not installed; with a Python 3.13: {REMEDY}")
@@ -101,7 +102,7 @@ def ministack(folder: Path, *, auth: bool = True) -> Iterator[Ministack]:
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": "0",
+        "GATEWAY_PORT": str(port),
         "AUTH": "true" if auth else "false",
         "MINISTACK_REGION": REGION,
         "SFTP_ENABLED": "0",

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from examples.frontend import backend
 from playwright.async_api import Page, Request, expect
 
-from examples.frontend import backend
 from tests.e2e.browser import Console
 from tests.e2e.local_lambda import LocalLambdaServed, lambda_local
 from tests.e2e.process import PATIENCE_S
@@ -82,7 +82,7 @@ class Front:
 
 @pytest.fixture
 def site(tmp_path: Path, modules: Path) -> Iterator[backend.Site]:
-    """The example's back end on a free port, not knowing its gateway yet; a copy of its folder, as after npm install."""
+    """The back end on a free port, not knowing its gateway yet, over a copy of its folder, as after npm install."""
     folder = tmp_path / "frontend"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     (folder / "node_modules").symlink_to(modules)
@@ -138,7 +138,7 @@ async def test_way_says_an_error_inside_the_stream(page: Page, front: Front, way
 async def test_way_refused_by_a_budget_says_so(
     page: Page, front: Front, console: Console, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """429 before the stream: in the page's own words where the browser lets it see why, and nothing reaches a provider."""
+    """429 before the stream, in the page's own words where the browser lets it see why; no provider is asked."""
     monkeypatch.setattr(backend, "TICKET_LIMITS", ["tokens/total=20"])
     await front.ask(page, way)
     status = page.locator("#status")
@@ -165,7 +165,7 @@ async def test_way_cut_by_a_budget_says_whose(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("leave", ["to another page", "by closing the tab", "by the button"])
 async def test_way_that_is_left_is_cancelled_at_the_gateway(page: Page, front: Front, way: str, leave: str) -> None:
-    """The provider's connection closes and the record says cancelled: the function would never have noticed by itself."""
+    """The provider's connection closes and the record says cancelled: the function alone would not have noticed."""
     front.fake.script = [Role(), Chunk("one"), Stall()]
     await front.ask(page, way)
     await expect(page.locator("#answer")).to_have_text("one")

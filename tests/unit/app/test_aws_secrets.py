@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from rillgate.app.aws_secrets import AGE_S_MAX, RETRY_S, AwsSecrets, FetchedKey
+from rillgate.app.aws_secrets import AGE_S_MAX, PAUSES_S, RETRY_S, AwsSecrets, FetchedKey
 from rillgate.app.settings.secrets import SecretName
 from rillgate.app.settings.types import ProviderSettings
 from rillgate.domain.errors import UpstreamError
 from tests.fakes.aws import FakeAws, answer
 from tests.fakes.clock import FakeClock
+from tests.fakes.exchange import Exchange
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +24,7 @@ PARAMETER = SecretName("ssm", "/rillgate/key")
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:openai-AbCdEf"
 SECRET = SecretName("secret", ARN)
 KEY = "sk-fake-0123456789abcdef"
+TRIES = len(PAUSES_S) + 1
 
 
 def environ(fake: FakeAws, **more: str) -> Mapping[str, str]:
@@ -41,11 +43,15 @@ def environ(fake: FakeAws, **more: str) -> Mapping[str, str]:
 async def keeping(**more: str) -> AsyncIterator[tuple[FakeAws, AwsSecrets, FakeClock]]:
     clock = FakeClock()
     async with FakeAws() as fake:
-        secrets = AwsSecrets(clock, environ(fake, **more))
+        secrets = AwsSecrets(clock, environ(fake, **more), sleep=_at_once)
         try:
             yield fake, secrets, clock
         finally:
             await secrets.aclose()
+
+
+async def _at_once(seconds: float) -> None:
+    assert 0 < seconds < 2
 
 
 def parameter(value: str) -> dict[str, object]:
@@ -106,11 +112,11 @@ async def test_secrets_value_goes_on_serving_where_it_cannot_be_renewed(caplog: 
         clock.advance(AGE_S_MAX)
         with caplog.at_level(logging.WARNING, "rillgate"):
             assert [await secrets.text(PARAMETER) for _ in range(5)] == [KEY] * 5
-        assert len(fake.others) == 2
+        assert len(fake.others) == 1 + TRIES
         assert [line.message for line in caplog.records] == ["secret_not_renewed"]
         clock.advance(RETRY_S)
         await secrets.text(PARAMETER)
-        assert len(fake.others) == 3
+        assert len(fake.others) == 1 + 2 * TRIES
 
 
 async def test_secrets_value_that_never_came_says_what_aws_said() -> None:
@@ -121,6 +127,23 @@ async def test_secrets_value_that_never_came_says_what_aws_said() -> None:
             with pytest.raises(UpstreamError, match="ssm:/rillgate/key could not be read: ParameterNotFound"):
                 await secrets.text(PARAMETER)
         assert len(fake.others) == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [({"__type": "ThrottlingException"}, 400), ({"__type": "InternalServerError"}, 500), ({}, 503)],
+)
+async def test_secrets_call_that_came_too_often_is_tried_again(refusal: object, status: int) -> None:
+    """A burst of new environments asks all at once, and each comes through."""
+    async with keeping() as (fake, secrets, _):
+
+        async def at_last(exchange: Exchange) -> None:
+            last = len(fake.others) == TRIES
+            await exchange.answer_json(parameter(KEY) if last else refusal, 200 if last else status)
+
+        fake.routes["POST", "/"] = at_last
+        assert await secrets.text(PARAMETER) == KEY
+        assert len(fake.others) == TRIES
 
 
 @pytest.mark.parametrize("content", [{"Parameter": {"Value": 5}}, [], {"SecretBinary": "AAAA"}, {}])
