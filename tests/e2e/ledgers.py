@@ -12,12 +12,13 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from rillgate.budget.limit_text import parse_limits
 from rillgate.ledger.admin_budgets import change_budget

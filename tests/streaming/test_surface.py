@@ -739,7 +739,7 @@ async def test_readyz_waits_for_the_encoder_while_chats_are_served(monkeypatch: 
         loading.wait()
         return load_encoding(name)
 
-    monkeypatch.setattr("rillgate.app.encoders.load_encoding", load_later)
+    monkeypatch.setattr("rillgate.app.encodings.load_encoding", load_later)
     async with FakeProvider() as fake:
         gateway = Gateway(settings_for(fake.base_url))
         async with serving(gateway.asgi, drain=gateway.streams) as address:

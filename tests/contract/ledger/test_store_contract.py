@@ -5,10 +5,9 @@ The changes and conditions alone and together are listed here; `test_store_model
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from rillgate.ledger.store import Store
 from rillgate.ledger.writes import (

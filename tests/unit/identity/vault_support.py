@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
 from rillgate.domain.errors import BudgetUnavailable
 from rillgate.domain.principal import VirtualKey

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from rillgate.domain.limits import UNLIMITED, Budget, Limit, Meter, Window
 from rillgate.domain.principal import VirtualKey

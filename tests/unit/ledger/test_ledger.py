@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from rillgate.domain.errors import BudgetUnavailable
 from rillgate.domain.limits import GLOBAL, Window

@@ -7,12 +7,12 @@ expire too early cost accuracy, never safety, since an expired hold counts as sp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from msgspec.structs import replace
 
 from rillgate.domain.spending import Grant
 from rillgate.ledger import admission, expressions, items, upkeep

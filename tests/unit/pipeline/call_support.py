@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.domain.ports import Encoding
