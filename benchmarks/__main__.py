@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cancel, estimates, fakes, first_token, ledger, machine, memory, micro, relay, start
+from benchmarks import cancel, cold_start, estimates, fakes, first_token, ledger, machine, memory, micro, relay, start
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.report import Report, Row
 
@@ -27,6 +27,8 @@ class Effort:
     micro_rounds: int = 20
     starts: int = 7
     starts_embedded: int = 3
+    cold_starts: int = 9
+    cold_imports: int = 15
     first_tokens: int = 500
     cancels: int = 100
     silent_clients: int = 1000
@@ -35,7 +37,7 @@ class Effort:
     estimates: estimates.Effort = estimates.FULL
 
 
-QUICK = Effort(1000, 2, 1, 1, 20, 4, 50, relay.QUICK, ledger.QUICK, estimates.QUICK)
+QUICK = Effort(1000, 2, 1, 1, 1, 1, 20, 4, 50, relay.QUICK, ledger.QUICK, estimates.QUICK)
 
 
 def main() -> int:
@@ -56,6 +58,7 @@ def main() -> int:
         "relay": lambda: relay.rows(tools, effort.loads),
         "ledger": lambda: ledger.rows(tools, effort.ledger),
         "estimates": lambda: estimates.rows(effort.estimates),
+        "cold": lambda: cold_start.rows(effort.cold_starts, effort.cold_imports),
     }
     failed = [name for name in options.only or groups if not _take(name, groups[name], report)]
     print(f"\n{report.as_table()}\n")
@@ -102,7 +105,7 @@ def _document(report: Report) -> None:
 
 
 def _options() -> argparse.Namespace:
-    names = ("micro", "start", "first_token", "cancel", "memory", "relay", "ledger", "estimates")
+    names = ("micro", "start", "first_token", "cancel", "memory", "relay", "ledger", "estimates", "cold")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
     parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"some of: {', '.join(names)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,14 @@ def described(delta: Delta) -> dict[str, Any]:
     name = type(delta).__name__
     if isinstance(delta, ErrorDelta):
         return {name: error_fields(delta.error)}
-    fields = msgspec.structs.asdict(delta) if isinstance(delta, msgspec.Struct) else asdict(delta)
-    return {name: {key: value for key, value in fields.items() if value is not None}}
+    return {name: msgspec.to_builtins(delta)}
+
+
+def known(value: Any) -> Any:
+    """Without fields that are null: a field that is new need not be written into every case."""
+    if isinstance(value, dict):
+        return {key: known(each) for key, each in value.items() if each is not None}
+    return [known(each) for each in value] if isinstance(value, list) else value
 
 
 def error_fields(error: UpstreamError) -> dict[str, Any]:
@@ -57,7 +62,8 @@ def delivered(case: Path, chunks: list[bytes]) -> bytes:
 def test_corpus_frames_mean_what_is_written_beside_them(name: str) -> None:
     """Frame by frame, in order."""
     case = FOLDER / name
-    assert meaning((case / "upstream.sse").read_bytes()) == msgspec.json.decode((case / "deltas.json").read_bytes())
+    written = msgspec.json.decode((case / "deltas.json").read_bytes())
+    assert known(meaning((case / "upstream.sse").read_bytes())) == known(written)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.aws import AwsJsonCalls, parse_refusal
@@ -49,7 +50,7 @@ class TamperingExchange(Exchange):
         self, provider: str, endpoint: Endpoint, request: UpstreamRequest, **options: Any
     ) -> AsyncIterator[UpstreamResponse]:
         """As `Exchange.open`."""
-        changed = replace(request, body=request.body.replace(b"honest", b"forged"))
+        changed = structs.replace(request, body=request.body.replace(b"honest", b"forged"))
         async with super().open(provider, endpoint, changed, **options) as response:
             yield response
 

@@ -38,6 +38,7 @@ ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = ROOT / "examples" / "frontend"
 SDK: Final = "openai@7.57.0"
 WAYS: Final = ["fetch", "eventsource", "openai"]
+SLOWLY: Final = [pytest.param(leave, marks=pytest.mark.slow) for leave in ("by closing the tab", "by the button")]
 ROUTES: Final = {"fetch": CHAT, "eventsource": "/chat", "openai": CHAT}
 
 
@@ -75,9 +76,9 @@ class Front:
         await page.fill("#prompt", prompt)
         await page.click("#send")
 
-    def ends(self, route: str) -> list[str]:
-        """How the streams of a route ended, once the invocations of all of them have."""
-        return [record["end"] for record in self.served.records() if record["route"].startswith(route)]
+    async def end(self, route: str) -> str:
+        """How the first stream of a route ended, once the function has logged it."""
+        return (await self.served.logs(rf'"route":"{route}".*"end":"(\w+)"'))[1]
 
 
 @pytest.fixture
@@ -119,11 +120,11 @@ async def test_way_shows_each_piece_before_the_next_is_made(page: Page, front: F
         front.fake.allow()
         await expect(page.locator("#answer")).to_have_text(shown)
     await expect(page.locator("#status")).to_have_text("Done.")
-    await front.served.reports(1)
-    assert front.ends(ROUTES[way]) == ["finished"]
+    assert await front.end(ROUTES[way]) == "finished"
     assert len(front.fake.chats) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_way_says_an_error_inside_the_stream(page: Page, front: Front, way: str) -> None:
     """What came stays, and the provider's own sentence stands below it."""
@@ -134,6 +135,7 @@ async def test_way_says_an_error_inside_the_stream(page: Page, front: Front, way
     await expect(page.locator("#answer")).to_have_text("Half")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_way_refused_by_a_budget_says_so(
     page: Page, front: Front, console: Console, monkeypatch: pytest.MonkeyPatch, way: str
@@ -148,6 +150,7 @@ async def test_way_refused_by_a_budget_says_so(
     console.expect("status of 429")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_way_cut_by_a_budget_says_whose(
     page: Page, front: Front, monkeypatch: pytest.MonkeyPatch, way: str
@@ -163,7 +166,7 @@ async def test_way_cut_by_a_budget_says_whose(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("leave", ["to another page", "by closing the tab", "by the button"])
+@pytest.mark.parametrize("leave", ["to another page", *SLOWLY])
 async def test_way_that_is_left_is_cancelled_at_the_gateway(page: Page, front: Front, way: str, leave: str) -> None:
     """The provider's connection closes and the record says cancelled: the function alone would not have noticed."""
     front.fake.script = [Role(), Chunk("one"), Stall()]
@@ -178,10 +181,7 @@ async def test_way_that_is_left_is_cancelled_at_the_gateway(page: Page, front: F
         await expect(page.locator("#status")).to_have_text("Stopped.")
     async with asyncio.timeout(PATIENCE_S):
         await front.fake.closed()
-    await front.served.reports(2)
-    while "cancelled" not in front.ends(ROUTES[way]):
-        await asyncio.sleep(0.01)  # its log line and its REPORT come by two pipes
-    assert front.ends(ROUTES[way]) == ["cancelled"]
+    assert await front.end(ROUTES[way]) == "cancelled"
 
 
 @pytest.mark.parametrize("way", ["fetch", "openai"])

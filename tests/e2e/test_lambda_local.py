@@ -204,6 +204,7 @@ async def test_sigterm_in_mid_stream_ends_everything_cleanly(tmp_path: Path) -> 
         await client.read_body()
         assert await served.ended() == 0
         await gone(environment)
+        assert [record["end"] for record in served.records()] == ["client_gone"]  # how the layer says that time is up
         assert await served.audited() == 0
         client.close()
 

@@ -12,10 +12,12 @@ const WORDS = {
 export class Failure extends Error {
   /**
    * `error` is the gateway's error object, the same in an HTTP answer and inside a stream:
-   * `{ message, type, code, param }`. `headers` are those of the answer, where it was one.
+   * `{ message, type, code, param }`. `headers` are those of the answer, where it was one. `broken` says that nobody
+   * told us of an end, so the request may still be running.
    */
-  constructor(error, headers = null) {
+  constructor(error, { headers = null, broken = false } = {}) {
     super(error?.message ?? "Something went wrong.");
+    this.broken = broken;
     this.code = error?.code ?? null;
     this.retryAfterS = Number(headers?.get("retry-after")) || null;
     this.resetAt = headers?.get("x-rillgate-reset") ?? null;
@@ -24,14 +26,20 @@ export class Failure extends Error {
   /** From an HTTP answer that is no stream; what a proxy says in the gateway's place has no JSON. */
   static async ofResponse(response) {
     const body = await response.json().catch(() => null);
-    return new Failure(body?.error ?? { message: `The server answered ${response.status}.` }, response.headers);
+    return new Failure(body?.error ?? { message: `The server answered ${response.status}.` }, response);
+  }
+
+  /** A stream that just stopped: none of the gateway's ends without [DONE] or an error. */
+  static truncated() {
+    return new Failure({ code: "truncated" }, { broken: true });
   }
 
   /** From whatever was thrown: ours, the SDK's `APIError`, or a `TypeError` of a network that fails. */
   static of(error) {
     if (error instanceof Failure) return error;
-    if (error.name === "TypeError") return new Failure({ message: "The service cannot be reached." });
-    return new Failure(error, error.headers instanceof Headers ? error.headers : null);
+    if (error.name === "TypeError") return new Failure({ message: "The service cannot be reached." }, { broken: true });
+    const headers = error.headers instanceof Headers ? error.headers : null;
+    return new Failure(error, { headers, broken: headers === null });
   }
 
   words() {

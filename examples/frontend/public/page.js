@@ -25,12 +25,14 @@ form.addEventListener("submit", async (event) => {
   const { way, prompt } = Object.fromEntries(new FormData(form));
   try {
     await WAYS[way](prompt, run);
+    run.over();
     say("done", run.ending());
   } catch (error) {
+    const failure = Failure.of(error);
+    run.over(failure);
     if (run.signal.aborted) say("stopped", "Stopped.");
-    else say("failed", Failure.of(error).words());
+    else say("failed", failure.words());
   } finally {
-    run.over();
     busy(false);
   }
 });

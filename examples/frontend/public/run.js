@@ -49,6 +49,11 @@ export class Run {
     if (chunk.rillgate?.stop) this.#cut = chunk.rillgate;
   }
 
+  /** Whether its finish reason has come. */
+  get finished() {
+    return this.#finish !== null;
+  }
+
   /** How an answer ended that ended properly. */
   ending() {
     if (this.#cut?.stop === "budget") {
@@ -64,9 +69,14 @@ export class Run {
     this.#stopping.abort();
   }
 
-  /** It has ended, however. */
-  over() {
-    running.delete(this);
+  /**
+   * It has ended; `failure` says how, if not well.
+   *
+   * Where the connection broke the gateway may not know yet, and on Lambda never will. That is also what a browser
+   * makes of an `EventSource` when its page goes away, before `pagehide` comes.
+   */
+  over(failure = null) {
+    if (running.delete(this) && failure?.broken) this.#cancel();
   }
 
   #cancel() {

@@ -19,11 +19,13 @@ export async function withEventSource(prompt, run) {
 }
 
 function heard(source, run, access) {
+  let begun = false;
   return new Promise((resolve, reject) => {
     run.signal.addEventListener("abort", () => reject(run.signal.reason));
     source.addEventListener("message", (event) => {
       try {
         if (event.data === "[DONE]") return;
+        begun = true;
         know(run, event.lastEventId, access);
         run.take(JSON.parse(event.data)); // errors come as messages: `error` is the browser's own event
       } catch (error) {
@@ -32,10 +34,10 @@ function heard(source, run, access) {
     });
     source.addEventListener("done", () => resolve());
     source.addEventListener("error", () => {
-      // CLOSED: refused before the first event; the status and its reason are hidden from scripts.
-      // CONNECTING: the connection broke. The gateway would answer its return with 204, so there is nothing to wait for.
-      const refused = source.readyState === EventSource.CLOSED;
-      reject(new Failure(refused ? { message: "The service refused." } : { code: "truncated" }));
+      // CLOSED before the first event: refused; the status and its reason are hidden from scripts. Later it is a page
+      // that goes away. CONNECTING: the connection broke; the gateway answers its return with 204, so nothing more comes.
+      const refused = source.readyState === EventSource.CLOSED && !begun;
+      reject(refused ? new Failure({ message: "The service refused." }) : Failure.truncated());
     });
   });
 }

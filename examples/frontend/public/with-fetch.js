@@ -22,7 +22,7 @@ export async function withFetch(prompt, run) {
     if (data === "[DONE]") return;
     run.take(JSON.parse(data));
   }
-  throw new Failure({ code: "truncated" }); // no stream of the gateway ends without [DONE] or an error
+  throw Failure.truncated();
 }
 
 /**

@@ -1,5 +1,6 @@
 // Third way: the OpenAI SDK, in the browser. `npm install` brings it; the page's import map says where it is.
 
+import { Failure } from "./failure.js";
 import { access } from "./tickets.js";
 
 /** Streams the answer to `prompt` into `run`. Throws the SDK's APIError, or an APIUserAbortError after `run.stop()`. */
@@ -17,5 +18,6 @@ export async function withOpenAI(prompt, run) {
     { signal: run.signal, headers: { "x-client-request-id": run.id } },
   );
   for await (const chunk of stream) run.take(chunk);
-  run.signal.throwIfAborted(); // an aborted stream just ends
+  run.signal.throwIfAborted(); // for the SDK an aborted stream just ends, and so does one that breaks off
+  if (!run.finished) throw Failure.truncated();
 }

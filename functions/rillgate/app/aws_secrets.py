@@ -10,7 +10,8 @@ Source: AWS Systems Manager API reference, GetParameter; AWS Secrets Manager API
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -32,8 +33,11 @@ AGE_S_MAX = 300.0
 RETRY_S = 10.0  # after a refresh that failed
 CONNECT_S = 1.0
 TIMEOUT_S = 3.0
+PAUSES_S = (0.2, 0.8)  # between tries: a burst of new environments meets the service's limit of calls a second
 
 SERVICES = {"ssm": "ssm", "secret": "secretsmanager"}
+ENDPOINTS = {"ssm": "ssm", "secret": "secrets_manager"}  # as variables that name another address spell them
+THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"})
 TARGETS = {"ssm": "AmazonSSM.GetParameter", "secret": "secretsmanager.GetSecretValue"}
 
 
@@ -60,11 +64,19 @@ class AwsSecrets:
     Args:
         clock: how old a value is.
         environ: where AWS's credentials, region and endpoints are looked for.
+        sleep: waits so many seconds between tries.
     """
 
-    def __init__(self, clock: Clock, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        environ: Mapping[str, str],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._clock = clock
         self._environ = environ
+        self._sleep = sleep
         self._kept: dict[SecretName, _Kept] = {}
         self._locks: dict[SecretName, asyncio.Lock] = {}
         self._connection: _Connection | None = None
@@ -97,6 +109,16 @@ class AwsSecrets:
             return _Kept(kept.text, self._clock.now() + RETRY_S)
 
     async def _fetch(self, name: SecretName) -> str:
+        for pause_s in PAUSES_S:
+            try:
+                return await self._try(name)
+            except UpstreamError as error:
+                if not error.retryable:
+                    raise
+            await self._sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 (so that many do not come at once)
+        return await self._try(name)
+
+    async def _try(self, name: SecretName) -> str:
         if self._connection is None:
             self._connection = _Connection(self._clock, self._environ)
         asked = {"Name": name.name, "WithDecryption": True} if name.service == "ssm" else {"SecretId": name.name}
@@ -104,14 +126,15 @@ class AwsSecrets:
         status, answer = await calls.call(TARGETS[name.service], msgspec.json.encode(asked), TIMEOUT_S)
         if status != 200:
             refusal = parse_refusal(answer)
-            raise UpstreamError(f"{name} could not be read: {refusal.code or status}. {refusal.message}".strip())
+            problem = f"{name} could not be read: {refusal.code or status}. {refusal.message}".strip()
+            raise UpstreamError(problem, retryable=status >= 500 or refusal.code in THROTTLED)
         try:
             found = msgspec.json.decode(answer, type=_Answer)
         except msgspec.MsgspecError as error:
-            raise UpstreamError(f"{name} could not be read: an answer that is not AWS's.") from error
+            raise UpstreamError(f"{name} could not be read: an answer that is not AWS's.", retryable=False) from error
         text = found.parameter.value if found.parameter is not None else found.secret_string
         if text is None:
-            raise UpstreamError(f"{name} holds no text.")
+            raise UpstreamError(f"{name} holds no text.", retryable=False)
         return text
 
 
@@ -134,7 +157,7 @@ class _Connection:
         """
         service, region = SERVICES[name.service], name.region or aws_region(self._environ)
         if region is None:
-            raise UpstreamError(f"{name}: its region is not known; set AWS_REGION.")
+            raise UpstreamError(f"{name}: its region is not known; set AWS_REGION.", retryable=False)
         if (service, region) not in self._calls:
             self._calls[service, region] = AwsJsonCalls(
                 self._exchange,
@@ -142,7 +165,7 @@ class _Connection:
                 self._clock,
                 service=service,
                 region=region,
-                endpoint_url=aws_endpoint_url(self._environ, service),
+                endpoint_url=aws_endpoint_url(self._environ, ENDPOINTS[name.service]),
                 connect_timeout_s=CONNECT_S,
             )
         return self._calls[service, region]

@@ -66,6 +66,7 @@ class Gateway:
         settings: the configuration.
         clock, embedded, ledger: others than the usual ones, for tests.
         several: whether other processes serve on the same ledger, so that a cancel has to reach them.
+        encoder_delay_s: from the start until the tokenizer begins to load, whether or not it is asked for earlier.
 
     Attributes:
         asgi: the app; its lifespan starts and ends everything below.
@@ -83,14 +84,16 @@ class Gateway:
         embedded: EmbeddedModel | None = None,
         ledger: Ledger | None = None,
         several: bool = False,
+        encoder_delay_s: float = 0.0,
     ) -> None:
-        clock = clock or LoopClock()
+        self._clock = clock = clock or LoopClock()
         limits = settings.limits
         self.settings = settings
         self.embedded = embedded or _embedded_of(settings)
         self.streams = Streams(limits.streams_max)
         self.metrics = Metrics()
-        self.encoders = Encoders()
+        self._encoder_delay_s = encoder_delay_s
+        self.encoders = Encoders(at_need=not encoder_delay_s)
         self.books = Books(settings, clock, os.environ, self._ledger_event, ledger, several=several)
         self.exchange = Exchange(
             connections_max=limits.streams_max + POOL_HEADROOM, user_agent=f"rillgate/{__version__}"
@@ -138,8 +141,11 @@ class Gateway:
         async with AsyncExitStack() as ending:  # the other way round: the ledger closes when all holds are settled
             ending.push_async_callback(self.books.aclose)
             self.books.store.open()
-            self.encoders.start()
             ending.push_async_callback(self.encoders.loaded)
+            if self._encoder_delay_s:
+                ending.callback(self._clock.call_later(self._encoder_delay_s, self.encoders.start).cancel)
+            else:
+                self.encoders.start()
             if self.embedded is not None:
                 ending.push_async_callback(self.embedded.stop)
                 await self.embedded.start()

@@ -7,9 +7,11 @@ provider that lists it; the only provider there is. Pure: what providers list co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+
+import msgspec
 
 from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
@@ -27,8 +29,7 @@ CANDIDATES_SHOWN_MAX = 8
 _GLOB_CHARACTERS = frozenset("*?[")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
+class ModelEntry(msgspec.Struct, frozen=True):
     """One model that can be asked for: `id` is the name to ask by, `provider` and `model` are where that leads."""
 
     id: str
@@ -36,8 +37,7 @@ class ModelEntry:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     provider: str
     model: str
     route: RouteSettings | None = None

@@ -40,6 +40,9 @@ SERVICE_VARIABLE = "POWERTOOLS_SERVICE_NAME"  # Powertools' own; the template se
 CONFIG_VARIABLE = "RILLGATE_CONFIG"
 LOCAL_KEY_VARIABLE = "RILLGATE_LOCAL_KEY"
 SSM = "ssm:"
+# Loading takes a third of a second of processor time, which INIT and the first request need themselves. By then the
+# first request waits for its provider, as a rule; until it is loaded bytes stand in, as an upper bound.
+ENCODER_DELAY_S = 0.3
 SETTLED_WAIT_S = 5.0  # the longest that an invocation is kept for its books, and for those that end beside it
 
 T = TypeVar("T")
@@ -93,7 +96,8 @@ def compose(environ: Mapping[str, str], clock: Clock | None = None) -> LambdaApp
     for notice in settings.notices:
         log_event("configuration_notice", level="warning", notice=notice)
     clock = clock or LoopClock()
-    app = LambdaApp(Gateway(settings, clock=clock, several=True), environ.get(SERVICE_VARIABLE) or "rillgate", clock)
+    gateway = Gateway(settings, clock=clock, several=True, encoder_delay_s=ENCODER_DELAY_S)
+    app = LambdaApp(gateway, environ.get(SERVICE_VARIABLE) or "rillgate", clock)
     if local_key is not None:
         app.gateway.on_started.append(lambda: _admit(app.gateway, local_key))
     return app

@@ -7,8 +7,9 @@ key may not do, it may not do either.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from rillgate.budget.headers import rfc3339
 from rillgate.budget.limit_text import parse_limits
@@ -35,8 +36,7 @@ TEXT_CHARS_MAX = 128  # of one glob or limit
 _FIELDS = ("user", "ttl_s", "models", "limits", "one_use")
 
 
-@dataclass(frozen=True, slots=True)
-class TicketRequest:
+class TicketRequest(msgspec.Struct, frozen=True):
     """What a ticket is asked to be. `budget` has version 0: it travels in the ticket and never changes."""
 
     user: str | None

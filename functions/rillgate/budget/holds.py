@@ -8,7 +8,7 @@ divided among the live holds and itself, at least `SHARE_TOKENS_MIN`, and its ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rillgate.domain.limits import Amounts, Limit, Meter
 from rillgate.domain.spending import Ask
@@ -18,8 +18,7 @@ SHARE_TOKENS_MIN = 512
 OUTPUT_TOKENS_MIN = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """What one limit leaves. `left` is in the limit's unit; `live` are the holds that share it, ours not among them."""
 
     limit: Limit

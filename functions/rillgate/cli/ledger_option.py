@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from rillgate.app.settings.rules import MEMORY, SQLITE, Misfit, ledger_url
 from rillgate.app.settings.sources import read_sources

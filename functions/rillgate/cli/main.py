@@ -1,4 +1,4 @@
-"""The command line: `rillgate serve|lambda-local`, and the control plane: `rillgate keys|budget|usage|audit|ledger`."""
+"""The command line: `rillgate serve|lambda-local|doctor`, and the control plane, `keys|budget|usage|audit|ledger`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rillgate.app.settings.sources import SettingsError
 from rillgate.cli.audit import add_audit
 from rillgate.cli.budget import add_budget
 from rillgate.cli.context import Context, UsageError
+from rillgate.cli.doctor import add_doctor
 from rillgate.cli.keys import add_keys
 from rillgate.cli.lambda_local import add_lambda_local
 from rillgate.cli.ledger import add_ledger
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rillgate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, add_lambda_local, add_keys, add_budget, add_usage, add_audit, add_ledger):
+    for add in (_add_serve, add_lambda_local, add_keys, add_budget, add_usage, add_audit, add_ledger, add_doctor):
         add(commands)
     return parser
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from rillgate.domain.ports import Clock
 from rillgate.domain.timer import Timer
@@ -27,8 +28,7 @@ BUFFER_BYTES_LOW = 2 * 1024
 SEND_BYTES_MAX = 2 * 1024  # the transport holds what it was given whole; a larger frame is cut
 
 
-@dataclass(slots=True)
-class WriterStats:
+class WriterStats(msgspec.Struct):
     """What one stream's wire saw. Times in seconds."""
 
     bytes_sent: int = 0

@@ -6,8 +6,6 @@ with every chunk are msgspec structs, which are made in a third of a dataclass's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from rillgate.domain.errors import UpstreamError
@@ -52,22 +50,19 @@ class FinishDelta(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class UsageDelta:
+class UsageDelta(msgspec.Struct, frozen=True):
     """The provider's token counts so far; a later one replaces an earlier one."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorDelta:
+class ErrorDelta(msgspec.Struct, frozen=True):
     """The provider reports a failure inside the stream."""
 
     error: UpstreamError
 
 
-@dataclass(frozen=True, slots=True)
-class EndDelta:
+class EndDelta(msgspec.Struct, frozen=True):
     """The provider's terminal event: nothing follows."""
 
 

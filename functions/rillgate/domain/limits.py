@@ -6,8 +6,9 @@ was asked for), `ticket:ID`. Amounts are integers: tokens, nano-dollars (10‚Åª‚Å
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 GLOBAL = "global"
 
@@ -29,8 +30,7 @@ class Window(StrEnum):
     TOTAL = "total"
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """One limit: at most `amount` of a meter in each window."""
 
     meter: Meter
@@ -38,8 +38,7 @@ class Limit:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(msgspec.Struct, frozen=True):
     """What one request takes, or took."""
 
     tokens: int = 0
@@ -56,8 +55,7 @@ class Amounts:
 NOTHING = Amounts()
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """The limits of one scope, as they were last set.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+
+import msgspec
 
 from rillgate.domain.usage import Usage
 
@@ -14,8 +15,7 @@ USD_PER_MILLION_MAX = 1_000_000
 """Dollars per million tokens at most; far above any price there is, and low enough for sums to fit a 64-bit integer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """Nano-dollars per million tokens, by kind, none below 0. $0.40 per million tokens is 400_000_000.
 
     Attributes:

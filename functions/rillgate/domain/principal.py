@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+
+import msgspec
 
 from rillgate.domain.limits import Budget
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualKey:
+class VirtualKey(msgspec.Struct, frozen=True):
     """A key that we issued, as it is stored. The key itself is not: only its digest.
 
     Attributes:
@@ -33,13 +33,12 @@ class VirtualKey:
     user: str | None = None
     team: str | None = None
     models: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     previous_digest: str | None = None
     previous_until_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """Whoever asks, after the check of what was presented.
 
     Attributes:
@@ -56,7 +55,7 @@ class Principal:
     team: str | None = None
     ticket_id: str | None = None
     models: tuple[tuple[str, ...], ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     ticket_budget: Budget | None = None
 
     @property

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+
+class ChatRequest(msgspec.Struct, frozen=True):
     """A chat request, parsed and checked by its dialect.
 
     Attributes:
@@ -33,8 +34,7 @@ class ChatRequest:
     cut_notice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """What goes to a provider: `path` is relative to the provider's base URL, `body` is the exact bytes."""
 
     method: str
@@ -64,10 +64,9 @@ class Timeouts:
     chat_total_s: float = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where one request goes: provider, routed model and timeouts."""
 
     provider: str
     model: str
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)

@@ -9,14 +9,14 @@ neither before it expires is captured: what it held counts as spent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from rillgate.domain.limits import Amounts, Budget, Limit
 from rillgate.domain.price import Price
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What a request wants to hold.
 
     Attributes:
@@ -42,11 +42,10 @@ class Ask:
     lifetime_s: float
     strict: bool = True
     price_problem: str = "its price is not known"
-    own_budgets: Mapping[str, Budget] = field(default_factory=dict)
+    own_budgets: Mapping[str, Budget] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(msgspec.Struct, frozen=True):
     """How full one limit was right after this request's own hold.
 
     Attributes:
@@ -67,8 +66,7 @@ class Level:
         return max(0, self.limit.amount - self.committed)
 
 
-@dataclass(slots=True)
-class ScopeHold:
+class ScopeHold(msgspec.Struct):
     """A live hold in one scope: `value` is exactly what its item holds, which is how its owner is known.
 
     Attributes:
@@ -83,8 +81,7 @@ class ScopeHold:
     budget: Budget
 
 
-@dataclass(slots=True)
-class Grant:
+class Grant(msgspec.Struct):
     """What a request was granted.
 
     Attributes:
@@ -104,13 +101,12 @@ class Grant:
     expires_s: int
     lowered_by: str | None = None
     lowered_until_s: int | None = None
-    holds: dict[str, ScopeHold] = field(default_factory=dict)
+    holds: dict[str, ScopeHold] = msgspec.field(default_factory=dict)
     levels: tuple[Level, ...] = ()
     accounted: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One request, at its end, as usage and audit read it.
 
     Attributes:
@@ -129,8 +125,8 @@ class Record:
 
     hold_id: str
     started_s: int
-    scopes: Mapping[str, Amounts] = field(default_factory=dict)
-    charged: Amounts = field(default_factory=Amounts)
+    scopes: Mapping[str, Amounts] = msgspec.field(default_factory=dict)
+    charged: Amounts = msgspec.field(default_factory=Amounts)
     end: str = ""
     key_id: str | None = None
     user: str | None = None
@@ -139,7 +135,7 @@ class Record:
     model: str | None = None
     provider: str | None = None
     routed_model: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_input_tokens: int | None = None

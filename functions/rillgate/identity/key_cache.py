@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from rillgate.domain.errors import BudgetUnavailable
 from rillgate.domain.ports import Clock, KeyVault
@@ -22,8 +23,7 @@ RECENT_S = 1.0  # age of an answer by which a secret may be called wrong
 STALE_S = 1.0  # that an old entry serves before a store that did not answer is asked again
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     """One answer of the vault.
 
     Attributes:

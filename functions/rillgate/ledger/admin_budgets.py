@@ -7,8 +7,10 @@ that still knows the old budget is refused by the version and reads again, so a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from shlex import quote
+
+from msgspec.structs import replace
 
 from rillgate.domain.limits import UNLIMITED, Budget
 from rillgate.domain.spending import Level

@@ -6,9 +6,11 @@ leaves nothing behind, and one that is done again either changes nothing or says
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
+
+from msgspec.structs import replace
 
 from rillgate.domain.limits import Budget
 from rillgate.domain.principal import VirtualKey

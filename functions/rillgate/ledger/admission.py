@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from rillgate.budget.holds import Room, fits, has_plenty, hold_amounts, share, useful_output_tokens
 from rillgate.domain.limits import Amounts, Budget, Limit, Meter, Window

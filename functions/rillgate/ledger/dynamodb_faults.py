@@ -8,8 +8,9 @@ read 2026-11.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+import msgspec
 
 from rillgate.ledger.writes import EMPTY, Item, StoreUnavailable, read_attributes
 
@@ -66,8 +67,7 @@ _REMEDIES = {
 _NO_REMEDY = "check that it is a table of this ledger, with the string keys pk and sk"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """An answer that is an error.
 
     Attributes:
@@ -82,7 +82,7 @@ class Fault:
     kind: str
     course: Course
     message: str = ""
-    item: Item = field(default_factory=lambda: EMPTY)
+    item: Item = msgspec.field(default_factory=lambda: EMPTY)
     hot: bool = False
 
     def told(self) -> str:

@@ -9,8 +9,9 @@ Source: Amazon DynamoDB developer guide, "Naming rules and data types" (3 to 255
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+import msgspec
 
 SCHEME = "dynamodb"
 
@@ -19,8 +20,7 @@ _REGION = re.compile(r"[a-z0-9-]+")
 _FORM = "dynamodb://TABLE?region=R&endpoint_url=U"
 
 
-@dataclass(frozen=True, slots=True)
-class DynamoDbLocation:
+class DynamoDbLocation(msgspec.Struct, frozen=True):
     """One table. `region` and `endpoint_url` are None where the URL leaves them out."""
 
     table: str

@@ -9,7 +9,8 @@ Source: reference on folded holds, sections 5 to 7.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from rillgate.budget.holds import headroom
 from rillgate.domain.limits import Amounts, Budget, Meter, Window
@@ -21,8 +22,7 @@ CAPTURED_MAX = 8  # holds in one write
 PRUNED_MAX = 12  # counters in one write
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """Under which terms a hold is admitted.
 
     Attributes:
@@ -34,8 +34,7 @@ class Terms:
     alone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HoldWrites:
+class HoldWrites(msgspec.Struct, frozen=True):
     """The writes of one hold in one scope, under the scope's budget as it was read."""
 
     scope: str

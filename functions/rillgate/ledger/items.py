@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from rillgate.budget.windows import window_end_s, window_number
 from rillgate.domain.limits import Amounts, Limit, Meter, Window
@@ -39,8 +40,7 @@ _WINDOWS = {letter: window for window, letter in WINDOW_LETTERS.items()}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(msgspec.Struct, frozen=True):
     """One counter of an item. `number` is its window's; 0 for a total."""
 
     meter: Meter
@@ -77,8 +77,7 @@ def over(item: Item, now_s: float) -> list[str]:
     return [name for name in item if (found := read_counter(name.removeprefix(WARNED))) and found.is_over(now_s)]
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """An outstanding hold as its attribute says it.
 
     Attributes:

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rillgate.domain.limits import Budget
 from rillgate.ledger.items import BLOCKED, LIVE, VERSION, hold_name, number
 from rillgate.ledger.writes import Item
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """It was done before: an earlier attempt's reply was lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """Another hold has this id, or this hold has another value."""
 
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(msgspec.Struct, frozen=True):
     """The scope is blocked."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(msgspec.Struct, frozen=True):
     """The budget was changed since it was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """As many holds are live as may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Short:
+class Short(msgspec.Struct, frozen=True):
     """A limit has too little left for so large a hold."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from rillgate.ledger.writes import Condition, Item, Key, Write
 
@@ -33,8 +34,7 @@ class Store(Protocol):
         """Give up connections and threads. Writes under way are done first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """A condition on an item that a transaction leaves as it is."""
 
     key: Key

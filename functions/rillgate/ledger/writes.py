@@ -10,8 +10,9 @@ Source: Amazon DynamoDB API reference, UpdateItem and "Condition and filter expr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 Value = int | str
 Item = Mapping[str, Value]
@@ -20,16 +21,14 @@ EMPTY: Item = {}
 Returns = Literal["nothing", "changed", "all"]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """The primary key of the one table."""
 
     pk: str
     sk: str = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True):
     """The attribute is not there."""
 
     name: str
@@ -39,8 +38,7 @@ class Absent:
         return self.name not in item
 
 
-@dataclass(frozen=True, slots=True)
-class Equal:
+class Equal(msgspec.Struct, frozen=True):
     """The attribute has exactly this value."""
 
     name: str
@@ -52,8 +50,7 @@ class Equal:
         return type(found) is type(self.value) and found == self.value
 
 
-@dataclass(frozen=True, slots=True)
-class AtMost:
+class AtMost(msgspec.Struct, frozen=True):
     """The attribute is a number and not above this one, or is not there: a counter that nobody began is zero."""
 
     name: str
@@ -68,24 +65,21 @@ class AtMost:
 Condition = Absent | Equal | AtMost
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(msgspec.Struct, frozen=True):
     """Add to a number; one that is not there is zero."""
 
     name: str
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """Set an attribute, whatever it was."""
 
     name: str
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True):
     """Take an attribute away; harmless where there is none."""
 
     name: str
@@ -106,8 +100,7 @@ class StoreUnavailable(Exception):
     """The store gave no answer that says whether the write was done: it was, or was not, or will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """One conditional write. No attribute stands in two changes. The item is made where there was none.
 
     Attributes:

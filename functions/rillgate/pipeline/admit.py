@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from rillgate.budget.count import encoding_for_model
 from rillgate.budget.estimate import estimate_prompt, prompt_bytes, prompt_tokens_max
@@ -31,8 +32,7 @@ LIFETIME_SLACK_S = 30  # a hold outlives its stream's own deadline by this
 MODEL_BYTES_MAX = 256  # a longer name has no budget: stores bound their keys
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """What a prompt counts as input.
 
     Attributes:
@@ -45,8 +45,7 @@ class Prompt:
     tokens_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A request that may be run.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from rillgate.delivery.responses import Headers, send_json
 from rillgate.delivery.writer import Send
@@ -18,8 +19,7 @@ from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a whole answer says.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rillgate.domain.ports import CancelFlags, Clock, Dialect, Encoding, Ledger, Location, Provider
 from rillgate.domain.price import Price
@@ -17,16 +18,14 @@ from rillgate.telemetry.metrics import Metrics
 from rillgate.upstream.exchange import Exchange
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Caps in tokens, as the configuration names them."""
 
     output_tokens_default: int = 16384
     output_tokens_max: int = 32768
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """What every request is served with.
 
     Attributes:
@@ -48,8 +47,7 @@ class Services:
     cancel_flags: CancelFlags | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One parsed and routed request.
 
     Attributes:

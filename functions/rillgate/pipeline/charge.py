@@ -8,7 +8,9 @@ was refused, costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from rillgate.budget.holds import hold_amounts
 from rillgate.domain.limits import NOTHING, Amounts
@@ -17,8 +19,7 @@ from rillgate.domain.spending import Grant
 from rillgate.domain.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a request upstream.
 
     Attributes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
@@ -14,8 +15,7 @@ from rillgate.telemetry.logs import RequestRecord
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
-@dataclass(slots=True)
-class Journal:
+class Journal(msgspec.Struct):
     """Filled by whoever knows. Times in seconds of the clock; None where nothing is known.
 
     Attributes:

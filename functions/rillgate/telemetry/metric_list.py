@@ -7,23 +7,22 @@ name) is never one. Sums that stay 0 are not sent at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 NAMESPACE: Final = "Rillgate"
 DIMENSION: Final = "service"
 
 
-@dataclass(frozen=True, slots=True)
-class CloudWatchMetric:
+class CloudWatchMetric(msgspec.Struct, frozen=True):
     """A metric's name there, and its unit as CloudWatch spells it."""
 
     name: str
     unit: Literal["Count", "Milliseconds", "None"]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """One thing that is measured.
 
     Attributes:

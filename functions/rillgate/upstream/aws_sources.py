@@ -53,12 +53,13 @@ def aws_region(environment: Mapping[str, str]) -> str | None:
 def aws_endpoint_url(environment: Mapping[str, str], service: str) -> str | None:
     """Another address for a service's calls, if the environment names one, as AWS's own tools read it.
 
+    Args: service: AWS's id of it, with underscores for spaces: "dynamodb", "secrets_manager".
     Source: AWS SDKs and Tools Reference Guide, "Service-specific endpoints", read 2026-11-21.
     """
     if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
-    own = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
-    return environment.get(own) or environment.get("AWS_ENDPOINT_URL") or None
+    own = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}")
+    return own or environment.get("AWS_ENDPOINT_URL") or None
 
 
 class SourceChain:

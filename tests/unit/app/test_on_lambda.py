@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from rillgate.app.deadline import EXTENSION, MARGIN_S
-from rillgate.app.on_lambda import LambdaApp, compose, read_settings
+from rillgate.app.on_lambda import ENCODER_DELAY_S, LambdaApp, compose, read_settings
 from rillgate.app.settings.load import SettingsError
 from rillgate.identity.keys import new_key
 from rillgate.ledger.writes import StoreUnavailable
@@ -151,6 +151,21 @@ async def test_lambda_app_comes_back_when_the_books_are_closed() -> None:
         app.gateway.streams.outlive(book())
         assert (await ask(app, None, path="/healthz", method="GET")).status == 200
         assert done == ["booked"]
+
+
+@pytest.mark.anyio
+async def test_lambda_app_loads_no_tokenizer_before_its_time() -> None:
+    """INIT and a first request have the processor for themselves, though the request asks for the tokenizer."""
+    clock = FakeClock()
+    async with FakeProvider() as fake, started(compose(environ(fake.base_url), clock)) as app:
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        assert (await ask(app, KEY, body)).status == 200
+        clock.advance(ENCODER_DELAY_S - 0.01)
+        await app.gateway.encoders.loaded()
+        assert not app.gateway.encoders.ready()
+        clock.advance(0.01)
+        await app.gateway.encoders.loaded()
+        assert app.gateway.encoders.ready()
 
 
 def problem(given: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> str:

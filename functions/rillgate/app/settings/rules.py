@@ -11,8 +11,9 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from rillgate.app.loopback import is_loopback_address
 from rillgate.ledger.dynamodb_location import parse_location
@@ -65,8 +66,7 @@ def parse_text(text: str) -> object:
     return table["value"] if len(table) == 1 else text
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """Text. `check` returns it in its normal form or raises `Misfit`; `hidden` keeps it out of errors."""
 
     remedy: str
@@ -85,8 +85,7 @@ class Text:
         return self.take(parsed if isinstance(parsed, str) else text)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -104,8 +103,7 @@ class Choice:
         return self.take(parsed if isinstance(parsed, str) else text)
 
 
-@dataclass(frozen=True, slots=True)
-class Among:
+class Among(msgspec.Struct, frozen=True):
     """One of a few whole numbers."""
 
     numbers: tuple[int, ...]
@@ -122,8 +120,7 @@ class Among:
         return self.take(parse_text(text))
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(msgspec.Struct, frozen=True):
     """True or false; as text also 1 and 0, yes and no, on and off."""
 
     def take(self, value: object) -> bool:
@@ -140,8 +137,7 @@ class Switch:
         raise Misfit(f"expected true or false, got {shown(text)}", "give true or false")
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """A whole number from `low` to `high`, both included."""
 
     remedy: str
@@ -162,8 +158,7 @@ class Whole:
         return self.take(parse_text(text))
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(msgspec.Struct, frozen=True):
     """A number up to `high`, with or without a fraction. Above 0, or from 0 on where `zero` is allowed.
 
     Attributes:
@@ -192,8 +187,7 @@ class Number:
         return self.take(parse_text(text))
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(msgspec.Struct, frozen=True):
     """A list of texts; as text also separated by commas."""
 
     remedy: str

@@ -6,7 +6,8 @@ Defaults stand on the classes in `types`; a test keeps the two and docs/configur
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from rillgate.app.settings import rules
 from rillgate.app.settings.rules import Among, Choice, Number, Rule, Switch, Text, Texts, Whole
@@ -18,15 +19,13 @@ COUNT_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps e
 KINDS = ("embedded", "openai", "anthropic", "ollama", "bedrock", "gemini", "azure")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A table with known keys."""
 
     keys: Mapping[str, Shape]
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(msgspec.Struct, frozen=True):
     """A table whose keys are names that the user chooses. `new_name` spells one that a variable's name begins."""
 
     inner: Shape
@@ -34,8 +33,7 @@ class Each:
     new_name: Callable[[str], str] = str.lower
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """An array of tables, in order."""
 
     row: Table

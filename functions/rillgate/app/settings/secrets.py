@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from rillgate.app.settings.rules import Misfit
 
@@ -42,8 +43,7 @@ class Secret:
         return hash(self._value)
 
 
-@dataclass(frozen=True, slots=True)
-class SecretName:
+class SecretName(msgspec.Struct, frozen=True):
     """A value that AWS keeps, by its name: it is fetched when it is first needed, and again after some time.
 
     Attributes:

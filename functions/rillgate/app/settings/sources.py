@@ -11,9 +11,10 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import msgspec
 
 from rillgate.app.settings.rules import Misfit, parse_text, shown
 from rillgate.app.settings.schema import SCHEMA, Each, Rows, Shape, Table
@@ -37,24 +38,21 @@ class SettingsError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigText:
+class ConfigText(msgspec.Struct, frozen=True):
     """A configuration that is no file: its text, and its name for errors."""
 
     name: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a value stands: a file's name, a variable's or a flag's. A higher rank replaces a lower one."""
 
     name: str
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Spot:
+class _Spot(msgspec.Struct, frozen=True):
     """A place in one source, for the errors about what stands there."""
 
     origin: Origin
@@ -72,19 +70,17 @@ DEFAULTS = Origin("defaults", 0)
 FILE_RANK, VARIABLE_RANK, FLAG_RANK = 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """A checked value and where it came from."""
 
     value: Any
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True):
     """All that the sources give. A missing key is absent: defaults stand on the classes of `types`."""
 
-    root: dict[str, Node] = field(default_factory=dict)
+    root: dict[str, Node] = msgspec.field(default_factory=dict)
     file: Path | None = None
     file_name: str = ""
 

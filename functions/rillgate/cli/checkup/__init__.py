@@ -1,0 +1,1 @@
+"""`rillgate doctor`'s checks: what a client of a deployed gateway sees, from the outside."""
