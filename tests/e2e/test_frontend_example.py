@@ -29,6 +29,7 @@ from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Chunk, Done, ErrorFrame, Finish, Role, Stall, chat
 
 pytestmark = [
+    pytest.mark.slow,  # each needs a browser and the function
     pytest.mark.anyio,
     pytest.mark.browser,
     pytest.mark.skipif(sys.platform != "linux", reason="lambda-local is looked at in /proc"),
@@ -38,7 +39,6 @@ ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = ROOT / "examples" / "frontend"
 SDK: Final = "openai@7.57.0"
 WAYS: Final = ["fetch", "eventsource", "openai"]
-SLOWLY: Final = [pytest.param(leave, marks=pytest.mark.slow) for leave in ("by closing the tab", "by the button")]
 ROUTES: Final = {"fetch": CHAT, "eventsource": "/chat", "openai": CHAT}
 
 
@@ -124,7 +124,6 @@ async def test_way_shows_each_piece_before_the_next_is_made(page: Page, front: F
     assert len(front.fake.chats) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_way_says_an_error_inside_the_stream(page: Page, front: Front, way: str) -> None:
     """What came stays, and the provider's own sentence stands below it."""
@@ -135,7 +134,6 @@ async def test_way_says_an_error_inside_the_stream(page: Page, front: Front, way
     await expect(page.locator("#answer")).to_have_text("Half")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_way_refused_by_a_budget_says_so(
     page: Page, front: Front, console: Console, monkeypatch: pytest.MonkeyPatch, way: str
@@ -150,7 +148,6 @@ async def test_way_refused_by_a_budget_says_so(
     console.expect("status of 429")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_way_cut_by_a_budget_says_whose(
     page: Page, front: Front, monkeypatch: pytest.MonkeyPatch, way: str
@@ -166,7 +163,7 @@ async def test_way_cut_by_a_budget_says_whose(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("leave", ["to another page", *SLOWLY])
+@pytest.mark.parametrize("leave", ["to another page", "by closing the tab", "by the button"])
 async def test_way_that_is_left_is_cancelled_at_the_gateway(page: Page, front: Front, way: str, leave: str) -> None:
     """The provider's connection closes and the record says cancelled: the function alone would not have noticed."""
     front.fake.script = [Role(), Chunk("one"), Stall()]

@@ -19,6 +19,7 @@ from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Chunk, Done, Finish, Pause, Role, Stall, chat, flood
 
 pytestmark = [
+    pytest.mark.slow,  # each starts the function anew
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
@@ -228,7 +229,6 @@ async def test_environments_end_with_a_command_that_is_killed(tmp_path: Path) ->
         busy.close()
 
 
-@pytest.mark.slow
 async def test_fifty_streams_run_side_by_side(tmp_path: Path) -> None:
     """Fifty requests are in mid-stream at once, each in an environment of its own, and all are in the books."""
     async with FakeProvider() as fake, lambda_local(fake, tmp_path) as served:
