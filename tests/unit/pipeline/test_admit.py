@@ -6,6 +6,7 @@ import asyncio
 from typing import Literal
 
 import pytest
+from msgspec import structs
 
 from rillgate.domain.ends import End
 from rillgate.domain.errors import BudgetError, BudgetUnavailable, RillgateError
@@ -200,8 +201,6 @@ async def test_admission_that_is_over_cannot_be_stopped() -> None:
 
 def test_price_problem_of_the_call_is_told() -> None:
     """Why no price is known is for the refusal under a money limit."""
-    call = make_call()
-    object.__setattr__(call, "price_problem", "audio has no price")
-    object.__setattr__(call, "price", Price(1, 2))
+    call = structs.replace(make_call(), price_problem="audio has no price", price=Price(1, 2))
     ask = make_ask(call, make_services(FakeLedger()), ASKED)
     assert (ask.price_problem, ask.price) == ("audio has no price", Price(1, 2))
