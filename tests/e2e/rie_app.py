@@ -125,7 +125,7 @@ async def intrudes(scope: Any, receive: Any, send: Any) -> None:
     request_id = scope["extensions"]["lambda_asgi"]["context"].aws_request_id
     wrong_id = await asyncio.to_thread(ask, "POST", "/invocation/00000000-wrong/response")
     await start(send)
-    await body(send, b" ")
+    await body(send, b" " * 5 * 2**20)  # more than sockets hold, so the Runtime API has begun to read when this returns
     too_early = await asyncio.to_thread(ask, "GET", "/invocation/next")
     await body(send, json.dumps({"wrong id": wrong_id, "next": too_early}).encode(), more=False)
     say(f"second response: {await asyncio.to_thread(ask, 'POST', f'/invocation/{request_id}/response')}")
