@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rillgate.ledger.store import Check
-from rillgate.ledger.writes import ConditionFailed, Item, Key, Write, item_attributes
+from rillgate.ledger.writes import ConditionFailed, Item, Key, Write, attribute
 from tests.fakes.dynamodb import FakeDynamoDb
+from tests.fakes.dynamodb_text import Attributes
+
+
+def item_attributes(item: Item) -> Attributes:
+    """An item as DynamoDB's JSON has it, without its key."""
+    return {name: attribute(value) for name, value in item.items()}
 
 
 class FakeAdminStore:

@@ -223,11 +223,6 @@ def key_attributes(key: Key) -> dict[str, dict[str, str]]:
     return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
 
 
-def item_attributes(item: Item) -> dict[str, dict[str, str]]:
-    """An item as DynamoDB's JSON has it, for PutItem and for conditions in transactions."""
-    return {name: attribute(value) for name, value in item.items()}
-
-
 def read_attributes(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, Value]:
     """An item from DynamoDB's JSON, its key left out."""
     return {

@@ -19,9 +19,9 @@ from rillgate.ledger.writes import (
     Put,
     Remove,
     Write,
-    item_attributes,
     read_attributes,
 )
+from tests.fakes.dynamodb_admin import item_attributes
 from tests.fakes.dynamodb_text import Attributes, Expressions, ValidationError
 
 ITEM: Attributes = {"n": {"N": "5"}, "s": {"S": "text"}}
