@@ -21,7 +21,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from rillgate.app import server as module
-from rillgate.app.listen import listen
+from rillgate.app.listen import listen, socket_file_removed
 from rillgate.app.server import GatewayServer, StartupFailed, event_loop, run
 from tests.fakes.clients import RawClient, Truncated
 from tests.fakes.server import serving
@@ -425,14 +425,15 @@ def main(loop: str, mode: str) -> int:
     sock, _ = listen("127.0.0.1", 0, stall_s=30, unix_socket=os.environ.get("SOCKET"))
     _tell(f"port {sock.getsockname()[1] if mode != 'unix' else 0}")
     hasty = mode == "hasty"
-    code = run(
-        fail_to_start if mode == "broken" else app,
-        sock,
-        drain=app,
-        grace_s=0.05 if hasty else LONG_S,
-        flush_s=0.05 if hasty else LONG_S,
-        say=lambda line: None if "uvloop" in line else _tell(line),
-    )
+    with socket_file_removed(sock):
+        code = run(
+            fail_to_start if mode == "broken" else app,
+            [sock],
+            drain=app,
+            grace_s=0.05 if hasty else LONG_S,
+            flush_s=0.05 if hasty else LONG_S,
+            say=lambda line: None if "uvloop" in line else _tell(line),
+        )
     _tell("run returned")
     return code
 

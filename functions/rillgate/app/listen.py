@@ -62,7 +62,7 @@ def listen(
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        notices = _set_options(sock, stall_s)
+        notices = set_options(sock, stall_s)
         sock.bind(address)
         sock.listen(backlog)
     except OSError as error:
@@ -99,7 +99,11 @@ def _reason(error: OSError, port: int) -> str:
     return f"{error.strerror or error}; see --host and --port (make: HOST=, PORT=)"
 
 
-def _set_options(sock: socket.socket, stall_s: float) -> list[str]:
+def set_options(sock: socket.socket, stall_s: float) -> list[str]:
+    """What accepted sockets inherit from a listening one over TCP; see the head of this module.
+
+    Returns: one line for each option that this platform lacks.
+    """
     wanted = (
         ("TCP_NOTSENT_LOWAT", NOTSENT_BYTES_MAX, _WITHOUT_NOTSENT),
         ("TCP_USER_TIMEOUT", int(2 * stall_s * 1000), _WITHOUT_USER_TIMEOUT),

@@ -22,7 +22,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Protocol, TypeVar
 
@@ -31,7 +31,6 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from rillgate.app.http_protocol import GatewayHttpProtocol, HttpLimits
-from rillgate.app.listen import socket_file_removed
 
 FLUSH_S = 5.0  # for the in-band ends to be written; a client that reads at all needs milliseconds
 ABORT_S = 1.0  # for requests to notice that their connection is gone
@@ -263,7 +262,7 @@ def event_loop() -> tuple[Callable[[], asyncio.AbstractEventLoop], str | None]:
 
 def run(
     app: ASGIApp,
-    sock: socket.socket,
+    sockets: Sequence[socket.socket],
     *,
     drain: Drain,
     grace_s: float,
@@ -271,11 +270,11 @@ def run(
     flush_s: float = FLUSH_S,
     say: Callable[[str], None] = _say_nothing,
 ) -> int:
-    """Serve `app` on `sock` until a signal says otherwise; blocks. Closes the socket and removes its file.
+    """Serve `app` on `sockets` until a signal says otherwise; blocks. Closes them.
 
     Args:
         app: the ASGI application; its lifespan is required.
-        sock: from `listen`.
+        sockets: from `listeners.listening`, or `listen`.
         drain: the application's streams.
         grace_s: how long streams may go on after the first SIGTERM or SIGINT.
         limits: of each connection; `linger_s` should be `stall_s`.
@@ -290,10 +289,12 @@ def run(
     if notice:
         say(notice)
     server = GatewayServer(app, drain=drain, grace_s=grace_s, limits=limits, flush_s=flush_s, say=say)
-    with sock, socket_file_removed(sock):
+    with contextlib.ExitStack() as stack:
+        for sock in sockets:
+            stack.enter_context(sock)
         try:
             with asyncio.Runner(loop_factory=factory) as runner:
-                runner.run(server.serve(sockets=[sock]))
+                runner.run(server.serve(sockets=list(sockets)))
         except StartupFailed:
             return STARTUP_FAILURE
     return server.exit_code

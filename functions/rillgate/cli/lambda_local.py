@@ -110,7 +110,7 @@ def lambda_local(options: argparse.Namespace, context: Context) -> int:
         )
         lines = [*notices, *banner(sock.getsockname()[1], shape, settings, told=options.propagate_disconnect)]
         url.on_started.append(lambda: say("\n".join(lines)))
-        return run(url, sock, drain=url, grace_s=0, limits=HttpLimits(linger_s=LINGER_S), say=say)
+        return run(url, [sock], drain=url, grace_s=0, limits=HttpLimits(linger_s=LINGER_S), say=say)
 
 
 def banner(port: int, shape: Shape, settings: Settings | None, *, told: bool) -> list[str]:

@@ -78,13 +78,24 @@ def locate(options: argparse.Namespace, context: Context) -> Location:
         SettingsError: the configuration cannot be read.
     """
     url, folder, source = _url(options, context)
+    if url.startswith(SQLITE):
+        url = f"{SQLITE}{folder.absolute() / url.removeprefix(SQLITE)}"
+    return located(url, context, source)
+
+
+def located(url: str, context: Context, source: str) -> Location:
+    """The ledger at an address, whose path is absolute.
+
+    Args: source: who says so, for the error.
+    Raises: UsageError: it is in memory, where no other process sees it.
+    """
     if url == MEMORY:
         raise UsageError(
             f"{source}: a ledger in memory is known only to the gateway that runs on it; "
             "give sqlite:///PATH or dynamodb://TABLE?region=R"
         )
     if url.startswith(SQLITE):
-        return SqliteLocation(folder.absolute() / url.removeprefix(SQLITE))
+        return SqliteLocation(Path(url.removeprefix(SQLITE)))
     location = parse_location(url)  # the address was checked where it was read
     return replace(location, region=location.region or aws_region(context.environ))  # as the gateway finds it
 
@@ -102,15 +113,22 @@ def ledger(options: argparse.Namespace, context: Context, *, make: bool = False)
             f"there is no ledger yet: {location} does not exist; the gateway, `rillgate keys create`, "
             "`rillgate budget set` and `rillgate ledger init` make it, or name another one with --ledger"
         )
-    with closing(open_store(location, context)) as store:
-        try:
-            yield store
-        except StoreUnavailable as error:
-            if NO_TABLE not in str(error):
-                raise
-            raise AdminError(
-                f"there is no {location}; make it with `rillgate ledger init`, or correct its URL"
-            ) from error
+    with closing(open_store(location, context)) as store, table_told(location):
+        yield store
+
+
+@contextmanager
+def table_told(location: Location) -> Iterator[None]:
+    """Say what to do where there is no such table.
+
+    Raises: AdminError
+    """
+    try:
+        yield
+    except StoreUnavailable as error:
+        if NO_TABLE not in str(error):
+            raise
+        raise AdminError(f"there is no {location}; make it with `rillgate ledger init`, or correct its URL") from error
 
 
 def open_store(location: Location, context: Context) -> AdminStore:

@@ -1,4 +1,4 @@
-"""The command line: `rillgate serve|lambda-local|doctor`, and the control plane, `keys|budget|usage|audit|ledger`."""
+"""The command line: `serve`, what looks at a gateway or stands in for one, and the control plane."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rillgate.cli.audit import add_audit
 from rillgate.cli.budget import add_budget
 from rillgate.cli.context import Context, UsageError
 from rillgate.cli.doctor import add_doctor
+from rillgate.cli.healthcheck import add_healthcheck
 from rillgate.cli.keys import add_keys
 from rillgate.cli.lambda_local import add_lambda_local
 from rillgate.cli.ledger import add_ledger
@@ -26,6 +27,7 @@ from rillgate.ledger.writes import StoreUnavailable
 
 FAILED = 1
 ASKED_WRONGLY = 2
+WORKERS_MAX = 64  # one for each core is enough
 
 
 def main(arguments: Sequence[str] | None = None, context: Context | None = None) -> int:
@@ -62,7 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rillgate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, add_lambda_local, add_keys, add_budget, add_usage, add_audit, add_ledger, add_doctor):
+    for add in (
+        _add_serve,
+        add_lambda_local,
+        add_keys,
+        add_budget,
+        add_usage,
+        add_audit,
+        add_ledger,
+        add_doctor,
+        add_healthcheck,
+    ):
         add(commands)
     return parser
 
@@ -87,16 +99,38 @@ def _add_serve(commands: Any) -> None:
         metavar="SECONDS",
         help="how long running streams may go on after SIGTERM (default: 20)",
     )
+    command.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="how many processes serve on the one address and the one ledger (default: 1)",
+    )
+    command.add_argument(
+        "--first-key",
+        action="store_true",
+        help="make one key where the ledger has none yet, and print it once",
+    )
 
 
-def _serve(options: argparse.Namespace, _: Context) -> int:
+def _serve(options: argparse.Namespace, context: Context) -> int:
     return serve(
         config=options.config,
         host=options.host,
         port=options.port,
         allow_unauthenticated=options.allow_unauthenticated,
         grace_s=options.grace_s,
+        workers=options.workers,
+        make_first_key=options.first_key,
+        context=context,
     )
+
+
+def _workers(text: str) -> int:
+    """A number of processes; argparse says what is wrong with any other."""
+    if not text.isdecimal() or not 1 <= int(text) <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(f"give a number from 1 to {WORKERS_MAX}, not {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from rillgate import __version__
 from rillgate.cli import main as cli
+from rillgate.cli.context import Context
 
 
 @pytest.fixture
@@ -27,16 +28,35 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_main_serve_alone_leaves_everything_to_the_configuration(calls: list[dict[str, Any]]) -> None:
     """None is not given; the exit code is the command's."""
     assert cli.main(["serve"]) == 7
-    assert calls == [{"config": None, "host": None, "port": None, "allow_unauthenticated": False, "grace_s": 20.0}]
+    (call,) = calls
+    assert isinstance(call.pop("context"), Context)
+    assert call == {
+        "config": None,
+        "host": None,
+        "port": None,
+        "allow_unauthenticated": False,
+        "grace_s": 20.0,
+        "workers": 1,
+        "make_first_key": False,
+    }
 
 
 def test_main_serve_with_every_option_passes_it_on(calls: list[dict[str, Any]]) -> None:
     """Each under its name and with its type."""
     words = ["--config", "x/y.toml", "--host", "::1", "--port", "0", "--allow-unauthenticated", "--grace-s", "1.5"]
+    words += ["--first-key", "--workers", "3"]
     cli.main(["serve", *words])
-    assert calls == [
-        {"config": Path("x/y.toml"), "host": "::1", "port": 0, "allow_unauthenticated": True, "grace_s": 1.5}
-    ]
+    (call,) = calls
+    del call["context"]
+    assert call == {
+        "config": Path("x/y.toml"),
+        "host": "::1",
+        "port": 0,
+        "allow_unauthenticated": True,
+        "grace_s": 1.5,
+        "workers": 3,
+        "make_first_key": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,6 +84,18 @@ def test_main_grace_that_is_no_duration_is_refused(
         cli.main(["serve", f"--grace-s={seconds}"])
     assert exit_.value.code == 2
     assert "--grace-s" in capsys.readouterr().err
+    assert calls == []
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "65", "many", "1.5"])
+def test_main_workers_that_are_no_number_of_processes_are_refused(
+    number: str, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From 1 to a bound that no machine needs."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["serve", f"--workers={number}"])
+    assert exit_.value.code == 2
+    assert "--workers: give a number from 1 to 64" in capsys.readouterr().err
     assert calls == []
 
 

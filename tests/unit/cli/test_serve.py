@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from rillgate.app import listeners
 from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.gateway import Gateway
 from rillgate.app.http_protocol import HttpLimits
 from rillgate.app.listen import ListenError
 from rillgate.cli import serve as command
+from rillgate.cli.workers.command import Crew
+from rillgate.cli.workers.messages import Orders
 
 
 class Runs:
@@ -28,6 +31,7 @@ class Runs:
         self.drained: object = None
         self.refuse: ListenError | None = None
         self.said: list[str] = []
+        self.crew: Crew | None = None
 
 
 @pytest.fixture
@@ -36,25 +40,33 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     found = Runs()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.environ", {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
-    sock = socket.socket()
+    sockets = [socket.socket() for _ in range(3)]
+    unused = iter(sockets)
 
     def listen(host: str, port: int, *, stall_s: float, unix_socket: str | None) -> tuple[socket.socket, list[str]]:
         if found.refuse is not None:
             raise found.refuse
         found.listened.append((host, port, stall_s, unix_socket))
-        return sock, ["this platform lacks something"]
+        return next(unused), ["this platform lacks something"]
 
-    def run(app: Any, given: socket.socket, **options: Any) -> int:
-        assert given is sock
+    def run(app: Any, given: list[socket.socket], **options: Any) -> int:
+        assert given[0] in sockets
         found.limits, found.grace_s, found.drained = options["limits"], options["grace_s"], options["drain"]
         return 5
 
-    monkeypatch.setattr(command, "listen", listen)
+    def keep(crew: Crew, given: list[socket.socket]) -> int:
+        assert given[0] in sockets
+        found.crew = crew
+        return 6
+
+    monkeypatch.setattr(listeners, "listen", listen)
+    monkeypatch.setattr(command, "keep", keep)
     monkeypatch.setattr(command, "run", run)
     monkeypatch.setattr(command, "raise_open_files", lambda: (0, 0))
     monkeypatch.setattr(command, "configure_logs", lambda: None)
-    with sock:
-        yield found
+    yield found
+    for sock in sockets:
+        sock.close()
 
 
 def serve(**options: Any) -> int:
@@ -171,6 +183,50 @@ def test_serve_drains_the_streams_of_its_gateway(runs: Runs, monkeypatch: pytest
     monkeypatch.setattr(command, "Gateway", make)
     serve()
     assert runs.drained is made[0].streams
+
+
+def test_serve_with_several_workers_has_them_kept_instead_of_serving(runs: Runs, tmp_path: Path) -> None:
+    """What holds is decided once: each worker is told what it cannot see for itself."""
+    Path("x.toml").write_text("[server]\nport = 1")
+    assert serve(workers=3, host="0.0.0.0", port=0, grace_s=7, config=Path("x.toml")) == 6
+    assert runs.drained is None
+    crew = runs.crew
+    assert crew is not None
+    assert (crew.workers, crew.model) == (3, None)
+    assert crew.orders == Orders(
+        number=0,
+        config="x.toml",
+        host="0.0.0.0",
+        port=0,
+        allow_unauthenticated=False,
+        keys_required=True,
+        grace_s=7,
+    )
+    assert serve(workers=2, allow_unauthenticated=True) == 6
+    assert runs.crew is not None
+    assert (runs.crew.orders.allow_unauthenticated, runs.crew.orders.keys_required) == (True, False)
+
+
+def test_serve_with_several_workers_and_the_embedded_model_has_one_of_it(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept beside them."""
+    monkeypatch.setattr("os.environ", {"RILLGATE_PROVIDERS__SMALL__KIND": "embedded"})
+    serve(workers=2)
+    assert runs.crew is not None
+    assert runs.crew.model is not None
+    assert runs.crew.model.state == "starting"
+
+
+def test_serve_with_several_workers_and_a_ledger_in_memory_is_refused(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything listens; one worker may have it."""
+    monkeypatch.setenv("RILLGATE_LEDGER__URL", "memory:")
+    assert serve(workers=2) == 2
+    assert runs.listened == []
+    assert capsys.readouterr().err.startswith("rillgate: --workers: a ledger in memory")
+    assert serve(workers=1) == 5
 
 
 def test_model_that_changes_is_said_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rillgate.app.naming import Names
+from rillgate.app.settings.places import http_endpoint, inherited_sockets, is_local, reachable_by
 from rillgate.app.settings.providers import read_providers
 from rillgate.app.settings.rules import SQLITE, is_loopback, shown
 from rillgate.app.settings.schema import TIMEOUTS
@@ -20,6 +21,7 @@ from rillgate.app.settings.secrets import Secret
 from rillgate.app.settings.sources import ConfigText, SettingsError, Tree, read_sources
 from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
+    ROUTE_RETRIES,
     AuthSettings,
     DefaultModel,
     LedgerSettings,
@@ -71,7 +73,7 @@ def load_settings(
     keys = {key: value for key, value in flags.items() if key != ALLOW_FLAG}
     tree, misspelt = read_sources(config=config, flags=keys, environ=environ, cwd=cwd)
     folder = tree.file.parent if tree.file else cwd
-    server = _server(tree, folder)
+    server = _server(tree, folder, environ)
     keys_required = _keys_required(tree, server, allowed=allowed)
     providers, default, unused = read_providers(tree, environ, folder)
     settings = Settings(
@@ -95,9 +97,11 @@ def load_settings(
     return settings
 
 
-def _server(tree: Tree, folder: Path) -> ServerSettings:
+def _server(tree: Tree, folder: Path, environ: Mapping[str, str]) -> ServerSettings:
     """Where to listen. Host and port beat a unix socket that a lower source gives, and the other way round."""
     values = tree.values("server")
+    values["inherited"] = inherited_sockets(environ)
+    values["http_endpoint"] = http_endpoint(environ)
     path = values.pop("unix_socket", None)
     if path is None:
         return ServerSettings(**values)
@@ -113,12 +117,11 @@ def _keys_required(tree: Tree, server: ServerSettings, *, allowed: bool) -> bool
     """Whether requests need a key: as it is set, else wherever others than this machine can ask."""
     if allowed:
         return False
-    local = server.unix_socket is None and is_loopback(server.host)
+    local = is_local(server)
     required: bool | None = tree.value("auth", "required")
     if required is False and not local:
-        where = "a unix socket" if server.unix_socket is not None else shown(server.host)
         remedy = "take it out, or pass --allow-unauthenticated, the one way to serve others without keys"
-        raise tree.error(("auth", "required"), f"false, but {where} may be reached by others", remedy)
+        raise tree.error(("auth", "required"), f"false, but {reachable_by(server)} may be reached by others", remedy)
     return not local if required is None else required
 
 
@@ -151,12 +154,14 @@ def _routes(tree: Tree, providers: Mapping[str, ProviderSettings]) -> tuple[Rout
         if taken is not None:
             problem = f"{shown(model)} stands at routes[{taken}] already, and the first match wins"
             raise tree.error((*path, "model"), problem, "take one of the two out")
-        if len(upstream) > 1:
-            problem = "more than one upstream (failover) is not there yet"
-            raise tree.error((*path, "upstream"), problem, f"keep one, such as [{upstream[0]!r}]")
-        _check_upstream(tree, index, upstream[0], providers)
+        for each in upstream:
+            _check_upstream(tree, index, each, providers)
+        if len(set(upstream)) < len(upstream):
+            problem = "names an upstream twice"
+            raise tree.error((*path, "upstream"), problem, "give each once; `retries` asks it again")
         timeouts = {key: value for key, value in values.items() if key in TIMEOUTS}
-        routes.append(RouteSettings(model, upstream, MappingProxyType(timeouts)))
+        retries = values.get("retries", ROUTE_RETRIES)
+        routes.append(RouteSettings(model, tuple(upstream), MappingProxyType(timeouts), retries))
     return tuple(routes)
 
 

@@ -29,6 +29,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2, token
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/?#@:\s\[\]*]+)(?::([0-9]{1,5}))?/?")
+_AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z0-9]+)+")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 # Each call has its own; a configured one would break framing, decompression or the connection's reuse.
 _OWN_HEADERS = frozenset(
@@ -273,6 +274,13 @@ def provider_name(text: str) -> None:
     """Letters and digits, with single dots, dashes or underscores between them: it stands before a slash."""
     if not _PROVIDER_NAME.fullmatch(text):
         raise Misfit("is no name for a provider", "use letters and digits, with single '-', '_' or '.' between them")
+
+
+def aws_region(text: str) -> str:
+    """A region of AWS, as it stands in host names."""
+    if not _AWS_REGION.fullmatch(text):
+        raise Misfit(f"expected an AWS region, got {shown(text)}", "give one such as 'eu-central-1'")
+    return text
 
 
 def header_name(text: str) -> None:

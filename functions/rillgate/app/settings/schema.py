@@ -81,6 +81,7 @@ SCHEMA = Table(
                     "kind": Choice(KINDS),
                     "base_url": Text("give an address, such as 'http://127.0.0.1:8080/v1'", rules.http_url),
                     "api_key": Text("give 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'", hidden=True),
+                    "region": Text("give an AWS region, such as 'eu-central-1'", rules.aws_region),
                     "headers": Each(
                         Text("give the header's value as text", rules.header_value, hidden=True),
                         rules.header_name,
@@ -95,6 +96,7 @@ SCHEMA = Table(
                 {
                     "model": Text("give a model's name or a glob, such as 'bench-*'", rules.not_empty),
                     "upstream": Texts("give a list of provider/model, such as ['lab/*']", rules.not_empty),
+                    "retries": Whole("give a number from 0 to 5", 0, 5),
                     **TIMEOUTS,
                 }
             )

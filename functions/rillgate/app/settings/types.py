@@ -19,20 +19,34 @@ from rillgate.domain.request import Endpoint, Timeouts
 EMBEDDED_MODEL = "smollm2-135m"  # the alias of the one model that the kind `embedded` has
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 OPENAI_MODEL_DEFAULT = "gpt-4.1-mini"  # small, cheap, and open to every account
+ANTHROPIC_BASE_URL = "https://api.anthropic.com"
+ANTHROPIC_MODEL_DEFAULT = "claude-haiku-4-5"  # likewise
+BEDROCK_MODEL_DEFAULT = "amazon.nova-lite-v1:0"  # likewise; Bedrock's own address lists none
 OLLAMA_PORT = 11434
+OLLAMA_BASE_URL = f"http://127.0.0.1:{OLLAMA_PORT}"
+BEARER_HEADER = "authorization"
+KEY_HEADERS = {"anthropic": "x-api-key"}  # by kind; elsewhere a key is a bearer token
 PATIENT_FIRST_TOKEN_S = 300.0  # first_token_s, where nothing sets it, for Ollama (it loads models) and for reasoning
+ROUTE_RETRIES = 1
 CHAT_OUTPUT_TOKENS_DEFAULT = 4096  # on /chat/*, when the client names none
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the gateway listens, and to whom it shows itself. With `unix_socket` host and port are not used."""
+    """Where the gateway listens, and to whom it shows itself. With `unix_socket` host and port are not used.
+
+    Attributes:
+        inherited: how many sockets a supervisor handed over, which then stand for all of these; found out, not a key.
+        http_endpoint: host and port that AWS Lambda's Web Functions speak to, beside these; found out, not a key.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     unix_socket: Path | None = None
     cors_origins: tuple[str, ...] = ()
     metrics: Literal["loopback", "any", "off"] = "loopback"
+    inherited: int = 0
+    http_endpoint: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +65,20 @@ class ProviderSettings:
         base_url: without a trailing slash; "" for the embedded model, whose place is known when it has started.
         api_key: None for none; the name of one that is fetched when it is needed.
         headers: sent along with every call; they may hold credentials, so no repr shows them.
+        region: of AWS, for Bedrock; it is part of each signature.
         found_in: the file or variable that names it; found out, not a key.
-        ollama: whether Ollama answers behind its OpenAI-compatible surface; found out, not a key.
+        ollama: whether Ollama answers, be it behind its OpenAI-compatible surface; found out, not a key.
+        bearer: whether the key goes out as a bearer token where the kind has a header of its own; found out, not a key.
     """
 
     kind: str
     base_url: str = ""
     api_key: Secret | SecretName | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    region: str | None = None
     found_in: str = ""
     ollama: bool = False
+    bearer: bool = False
 
     @property
     def is_embedded(self) -> bool:
@@ -72,6 +90,30 @@ class ProviderSettings:
         """Whether OpenAI's own host answers, and not one that is compatible with it."""
         return self.kind == "openai" and urlsplit(self.base_url).hostname == "api.openai.com"
 
+    @property
+    def is_anthropic_itself(self) -> bool:
+        """Whether Anthropic's own host answers, and not one that is compatible with it."""
+        return self.kind == "anthropic" and urlsplit(self.base_url).hostname == "api.anthropic.com"
+
+    @property
+    def own_host(self) -> str | None:
+        """The host of the company whose API this is, where it answers itself: it answers nobody without a key."""
+        return urlsplit(self.base_url).hostname if self.is_openai_itself or self.is_anthropic_itself else None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether each request is signed with the process's AWS credentials, since no key is given."""
+        return self.kind == "bedrock" and self.api_key is None
+
+    @property
+    def default_model(self) -> str | None:
+        """What answers where no model is named, as far as that is known without asking the provider."""
+        if self.is_openai_itself:
+            return OPENAI_MODEL_DEFAULT
+        if self.is_anthropic_itself:
+            return ANTHROPIC_MODEL_DEFAULT
+        return {"embedded": EMBEDDED_MODEL, "bedrock": BEDROCK_MODEL_DEFAULT}.get(self.kind)
+
     def endpoint(self, fetched: Secret | None = None) -> Endpoint:
         """Where it answers and what every call carries. The result holds the key in the clear: never log it.
 
@@ -81,16 +123,25 @@ class ProviderSettings:
         key = self.api_key if isinstance(self.api_key, Secret) else fetched
         if key is None:
             return Endpoint(self.base_url, self.headers)
-        return Endpoint(self.base_url, (("authorization", f"Bearer {key.reveal()}"), *self.headers))
+        own = KEY_HEADERS.get(self.kind)
+        credential = (own, key.reveal()) if own and not self.bearer else (BEARER_HEADER, f"Bearer {key.reveal()}")
+        return Endpoint(self.base_url, (credential, *self.headers))
 
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
-    """What clients ask for (a glob), where it goes, and the timeouts (by key, in seconds) that stand on the route."""
+    """What clients ask for (a glob), and where it goes.
+
+    Attributes:
+        upstream: provider/model in failover order; * is the requested name.
+        timeouts: those that stand on the route, by key, in seconds.
+        retries: how many more rounds over them there may be, after failures that may pass.
+    """
 
     model: str
     upstream: tuple[str, ...]
     timeouts: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    retries: int = ROUTE_RETRIES
 
 
 @dataclass(frozen=True, slots=True)

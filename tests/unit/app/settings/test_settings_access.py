@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,36 @@ def test_server_cors_origins_take_the_form_that_browsers_send(tmp_path: Path) ->
         "http://[::1]",
         "tauri://x",
     )
+
+
+def test_keys_are_required_where_a_platform_or_a_supervisor_opens_another_door(tmp_path: Path) -> None:
+    """What the configuration says of loopback does not hold then."""
+    endpoint = load(tmp_path, environ={"AWS_LAMBDA_HTTP_ENDPOINT": "0.0.0.0:3000"})
+    assert (endpoint.server.http_endpoint, endpoint.keys_required) == (("0.0.0.0", 3000), True)
+    assert not load(tmp_path, environ={"AWS_LAMBDA_HTTP_ENDPOINT": "[::1]:3000"}).keys_required
+    passed = load(tmp_path, environ={"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+    assert (passed.server.inherited, passed.keys_required) == (1, True)
+    other = load(tmp_path, environ={"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + 1)})
+    assert (other.server.inherited, other.keys_required) == (0, False)
+
+
+@pytest.mark.parametrize("text", ["3000", "0.0.0.0:", ":3000", "0.0.0.0:http"])
+def test_endpoint_of_the_platform_that_is_no_address_is_one_line(tmp_path: Path, text: str) -> None:
+    """It names the variable."""
+    message = refusal(tmp_path, environ={"AWS_LAMBDA_HTTP_ENDPOINT": text})
+    assert message == f"AWS_LAMBDA_HTTP_ENDPOINT: {text!r} is no address; give HOST:PORT, such as 0.0.0.0:3000"
+
+
+@pytest.mark.parametrize(
+    ("environ", "where"),
+    [
+        ({"AWS_LAMBDA_HTTP_ENDPOINT": "0.0.0.0:3000"}, "'0.0.0.0' (AWS_LAMBDA_HTTP_ENDPOINT)"),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}, "a socket of the supervisor's"),
+    ],
+)
+def test_keys_switched_off_behind_another_door_is_refused_by_its_name(
+    tmp_path: Path, environ: dict[str, str], where: str
+) -> None:
+    """Whoever switched them off was thinking of loopback."""
+    message = refusal(tmp_path, "[auth]\nrequired = false", environ=environ)
+    assert message.startswith(f"rillgate.toml: auth.required: false, but {where} may be reached by others; take")

@@ -38,7 +38,11 @@ CLASSES: dict[str, type] = {
     "ledger": LedgerSettings,
     "prices": PriceSettings,
 }
-FOUND_OUT = {"providers": {"found_in", "ollama"}, "routes": {"timeouts"}}
+FOUND_OUT = {
+    "providers": {"found_in", "ollama"},
+    "routes": {"timeouts"},
+    "server": {"inherited", "http_endpoint"},
+}
 SPELLED = {"providers": "providers.NAME", "routes": "routes[0]", "prices": 'prices."GLOB"'}
 # What stands in for an absent key is not the class's own default, but what the loader makes of it.
 MEANT = {"providers.NAME.base_url": f'"{OPENAI_BASE_URL}"', "providers.NAME.api_key": '"none"'}

@@ -337,7 +337,11 @@ def test_provider_endpoint_carries_key_and_headers() -> None:
         ),
         (
             "model = 'm'\nupstream = ['lab/x', 'tiny/y']",
-            "routes[0].upstream: more than one upstream (failover) is not there yet; keep one, such as ['lab/x']",
+            "routes[0].upstream: 'tiny/y' is no model of the embedded provider; give 'tiny/smollm2-135m'",
+        ),
+        (
+            "model = 'm'\nupstream = ['lab/x', 'lab/x']",
+            "routes[0].upstream: names an upstream twice; give each once; `retries` asks it again",
         ),
         (
             "model = 'm'\nupstream = ['tiny/y']",
