@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from rillgate.app.naming import ModelEntry, Names
+from rillgate.app.naming import ModelEntry, Names, Routed
 from rillgate.app.settings.types import Settings
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import Clock
-from rillgate.domain.request import Target
 
 ANSWER_S = 2.0  # that a provider has to list its models
 FRESH_S = 60.0  # that a list is taken as it is
@@ -72,7 +71,7 @@ class Catalog:
         if self._calls:
             await asyncio.wait(self._calls)
 
-    async def resolve(self, requested: str | None, *, reasoning: bool = False) -> Target:
+    async def resolve(self, requested: str | None, *, reasoning: bool = False) -> Routed:
         """Where a request goes; asks the providers where the lists known now do not settle it.
 
         Raises: ClientError: as `Names.resolve`.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
@@ -20,6 +20,7 @@ from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
 from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.encoders import Encoders
+from rillgate.app.forwarded import Forwarded
 from rillgate.app.page_routes import page_routes
 from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
@@ -27,8 +28,8 @@ from rillgate.app.routes import Backend, Handlers, told
 from rillgate.app.settings.secrets import SecretName
 from rillgate.app.settings.types import ProviderSettings, Settings
 from rillgate.domain.errors import UpstreamError
-from rillgate.domain.ports import Clock, Ledger, Location
-from rillgate.domain.request import Endpoint, UpstreamRequest
+from rillgate.domain.ports import Clock, Ledger, Location, Siblings
+from rillgate.domain.request import Endpoint
 from rillgate.pipeline.call import Limits, Services
 from rillgate.pipeline.streams import Streams
 from rillgate.providers.openai import OpenAIProvider
@@ -66,6 +67,7 @@ class Gateway:
         settings: the configuration.
         clock, embedded, ledger: others than the usual ones, for tests.
         several: whether other processes serve on the same ledger, so that a cancel has to reach them.
+        siblings: other processes behind the same socket, which a cancel and `/metrics` reach at once.
         encoder_delay_s: from the start until the tokenizer begins to load, whether or not it is asked for earlier.
 
     Attributes:
@@ -84,6 +86,7 @@ class Gateway:
         embedded: EmbeddedModel | None = None,
         ledger: Ledger | None = None,
         several: bool = False,
+        siblings: Siblings | None = None,
         encoder_delay_s: float = 0.0,
     ) -> None:
         self._clock = clock = clock or LoopClock()
@@ -113,6 +116,7 @@ class Gateway:
             ledger_mode=settings.ledger.mode,
             on_ledger_error=settings.ledger.on_error,
             cancel_flags=self.books.cancel_flags,
+            jitter=random.random,
         )
         handlers = Handlers(
             settings,
@@ -122,8 +126,9 @@ class Gateway:
             self._readiness(),
             gatekeeper=self.books.gatekeeper,
             pricing=Pricing(settings),
+            siblings=siblings,
         )
-        self.asgi = RequestContext(_guarded(settings, self._starlette(handlers)), clock)
+        self.asgi = RequestContext(Forwarded(_guarded(settings, self._starlette(handlers))), clock)
 
     def _starlette(self, handlers: Handlers) -> Starlette:
         return Starlette(
@@ -198,25 +203,17 @@ class Gateway:
         Raises:
             UpstreamError: no list.
         """
-        endpoint = await self.backends[provider].location.endpoint()
-        listing = UpstreamRequest("GET", "/models")
+        backend = self.backends[provider]
+        listing = backend.provider.models_request()
+        if listing is None:
+            return []
+        endpoint = await backend.location.endpoint()
         connect_s = self.settings.timeouts.connect_s
         async with self.exchange.open(provider, endpoint, listing, connect_s=connect_s) as response:
             if response.status != 200:
-                raise UpstreamError(f"Provider {provider!r} answered {response.status} to GET /models.")
+                raise UpstreamError(f"Provider {provider!r} answered {response.status} to GET {listing.path}.")
             body = await response.read()
-        try:
-            return [model.id for model in msgspec.json.decode(body, type=_ModelList).data]
-        except msgspec.MsgspecError as error:
-            raise UpstreamError(f"Provider {provider!r} sent no list of models.") from error
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_Model]
+        return backend.provider.decode_models(body)
 
 
 class _Configured:

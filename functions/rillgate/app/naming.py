@@ -47,6 +47,18 @@ class _Place(msgspec.Struct, frozen=True):
         return self.provider, self.model
 
 
+class Routed(msgspec.Struct, frozen=True):
+    """Where one request goes.
+
+    Attributes:
+        targets: in failover order, at least one.
+        retries: how many more rounds over them there may be.
+    """
+
+    targets: tuple[Target, ...]
+    retries: int = 0
+
+
 class Names:
     """What every name means, for one configuration and what its providers listed last.
 
@@ -69,8 +81,8 @@ class Names:
             for model in self.lists.get(provider, ()):
                 self._listed_by.setdefault(model, []).append(provider)
 
-    def resolve(self, requested: str | None, *, reasoning: bool = False) -> Target:
-        """Where a request for `requested` goes.
+    def resolve(self, requested: str | None, *, reasoning: bool = False) -> Routed:
+        """Where a request for `requested` goes: to the first target, and to the others where that one fails.
 
         Args:
             requested: the name that the client gave; None when it gave none.
@@ -79,7 +91,11 @@ class Names:
             given and there is no default (400).
         """
         place = self._default_place() if requested is None else self._place(requested)
-        return Target(place.provider, place.model, self._timeouts(place, reasoning=reasoning))
+        targets = tuple(
+            Target(each.provider, each.model, self._timeouts(each, reasoning=reasoning))
+            for each in self._in_order(place, requested)
+        )
+        return Routed(targets, 0 if place.route is None else place.route.retries)
 
     def needs_lists(self, requested: str | None) -> bool:
         """Whether the answer for `requested` depends on what the providers list."""
@@ -165,20 +181,30 @@ class Names:
             return self._checked(_Place(next(iter(self._providers)), requested), requested)
         raise _unknown(requested)
 
+    def _in_order(self, place: _Place, requested: str | None) -> list[_Place]:
+        """All places of a route, from `place` on, which is its first; of the others those that can exist."""
+        if place.route is None:
+            return [place]
+        name = requested if requested is not None else self._settings.default.model or ""
+        others = [_upstream_place(upstream, name, place.route) for upstream in place.route.upstream[1:]]
+        return [place, *(other for other in others if self._may_exist(other))]
+
     def _settled(self, requested: str) -> _Place | None:
         """What routes and `provider/model` say, whatever anyone lists."""
         for route in self._settings.routes:
             if fnmatchcase(requested, route.model):
-                provider, _, model = route.upstream[0].partition("/")
-                return _Place(provider, model.replace("*", requested), route)
+                return _upstream_place(route.upstream[0], requested, route)
         provider, slash, model = requested.partition("/")
         return _Place(provider, model) if slash and provider in self._providers else None
 
     def _checked(self, place: _Place, requested: str) -> _Place:
         """`place`, unless it cannot exist: the embedded provider's list is complete."""
-        if not place.model or (self._providers[place.provider].is_embedded and place.model != EMBEDDED_MODEL):
+        if not self._may_exist(place):
             raise _unknown(requested)
         return place
+
+    def _may_exist(self, place: _Place) -> bool:
+        return bool(place.model) and (not self._providers[place.provider].is_embedded or place.model == EMBEDDED_MODEL)
 
     def _default_place(self) -> _Place:
         default = self._settings.default
@@ -218,6 +244,11 @@ class Names:
         if patient and not self._settings.first_token_s_given:
             timeouts = replace(timeouts, first_token_s=PATIENT_FIRST_TOKEN_S)
         return replace(timeouts, **place.route.timeouts) if place.route is not None else timeouts
+
+
+def _upstream_place(upstream: str, requested: str, route: RouteSettings) -> _Place:
+    provider, _, model = upstream.partition("/")
+    return _Place(provider, model.replace("*", requested), route)
 
 
 def shown_name(name: str) -> str:

@@ -6,7 +6,7 @@ counts; so the price of the longest that it can be is held, and what the provide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from rillgate.budget.estimate import prompt_bytes
 from rillgate.budget.media import media_tokens
 from rillgate.budget.price_fields import price_changing
 from rillgate.budget.prices import Prices, family_of, price_problem
-from rillgate.domain.price import FREE, Price
+from rillgate.domain.price import FREE, Price, dearest
 from rillgate.domain.request import ChatRequest, Target
 
 LONGEST_TOKENS = 2**31  # beyond every prompt: the last tier of every price
@@ -43,6 +43,13 @@ class Pricing:
         # Also where [prices] gives it: a tier or a search of the provider's changes that one too.
         field = None if price == FREE else price_changing(request.fields)
         return (price, "") if field is None else (None, price_problem(target.provider, target.model, field))
+
+    def dearest(self, targets: Sequence[Target], request: ChatRequest) -> tuple[Price | None, str]:
+        """A price that is nowhere lower than that of any of these, and why one is not known."""
+        found = [self.of(target, request) for target in targets]
+        problem = next((problem for _, problem in found if problem), "")
+        prices = [price for price, _ in found if price is not None]
+        return (dearest(prices) if prices and not problem else None), problem
 
     def tiers(self, target: Target) -> Callable[[int], Price | None] | None:
         """The price by the number of input tokens; None where all are the same."""

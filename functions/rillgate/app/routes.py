@@ -19,6 +19,7 @@ from rillgate.app.auth import Door, check_model
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import journal_of
 from rillgate.app.deadline import time_left
+from rillgate.app.forwarded import is_unix_socket
 from rillgate.app.loopback import is_loopback_address
 from rillgate.app.naming import ModelEntry
 from rillgate.app.pricing import Pricing
@@ -29,10 +30,10 @@ from rillgate.app.usage import own_scopes, usage_object
 from rillgate.dialects import chat_completions, plain_chat
 from rillgate.dialects.plain_chat import EventSource
 from rillgate.domain.errors import ClientError
-from rillgate.domain.ports import Dialect, Gatekeeper, Location, Provider
+from rillgate.domain.ports import Dialect, Gatekeeper, Location, Provider, Siblings
 from rillgate.domain.principal import Principal
 from rillgate.domain.request import ChatRequest, Target
-from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.serve import serve
 from rillgate.telemetry.ids import safe_client_id
 
@@ -73,6 +74,7 @@ class Handlers:
         *,
         gatekeeper: Gatekeeper,
         pricing: Pricing,
+        siblings: Siblings | None = None,
     ) -> None:
         self._settings = settings
         self._services = services
@@ -82,6 +84,7 @@ class Handlers:
         self._gatekeeper = gatekeeper
         self._door = Door(gatekeeper, keys_required=settings.keys_required)
         self._pricing = pricing
+        self._siblings = siblings
 
     def routes(self) -> list[BaseRoute]:
         """Every route but the page's."""
@@ -146,15 +149,18 @@ class Handlers:
     async def cancel(self, request: Request) -> Response:
         """Stop a running request of the caller's own, by its `x-request-id` or the client's own id.
 
-        At once where this process serves it: 200. Where others may, they are asked: 202, and it ends within seconds
-        if one of them does.
+        At once where this process serves it, or one that shares its socket: 200. Where others may, they are asked: 202,
+        and it ends within seconds if one of them does.
         """
         principal = await self._let_in(request)
         request_id = request.path_params["id"]
-        if self._services.streams.cancel(request_id, principal.owner):
+        known = safe_client_id(request_id) is not None  # an id of ours is one that a client could send, too
+        if self._services.streams.cancel(request_id, principal.owner) or (
+            known and self._siblings is not None and await self._siblings.cancel(request_id, principal.owner)
+        ):
             return json_response({"id": request_id, "cancelled": True})
         flags = self._services.cancel_flags
-        if flags is None or safe_client_id(request_id) is None:  # an id of ours is one that a client could send, too
+        if flags is None or not known:
             raise ClientError(
                 f"No running request has the id {request_id[:80]!r}; it may have ended.",
                 status=404,
@@ -205,7 +211,10 @@ class Handlers:
             raise ClientError(
                 "Metrics are shown to this machine only (server.metrics).", status=403, code="metrics_refused"
             )
-        body, content_type = await asyncio.to_thread(self._services.metrics.render)  # 50 ms with 200 models
+        if self._siblings is not None:
+            body, content_type = await self._siblings.metrics()
+        else:
+            body, content_type = await asyncio.to_thread(self._services.metrics.render)  # 50 ms with 200 models
         return Response(body, media_type=content_type)
 
     async def _let_in(self, request: Request) -> Principal:
@@ -234,29 +243,33 @@ class Handlers:
         journal.stream = parsed.stream
         journal.dialect = dialect.name
         asks_for_reasoning = parsed.fields.get("reasoning_effort") not in (None, "none")
-        target = await self._catalog.resolve(parsed.model, reasoning=asks_for_reasoning)
+        routed = await self._catalog.resolve(parsed.model, reasoning=asks_for_reasoning)
+        target = routed.targets[0]
         if parsed.model is None:  # a name all the same: for what the key may ask for, and for the model's own budget
             parsed = replace(parsed, model=self._default_name(target))
         check_model(principal, parsed.model or target.model)
         journal.provider = target.provider
         journal.routed_model = target.model
-        backend = self._backends[target.provider]
-        price, price_problem = self._pricing.of(target, parsed)
+        upstreams = tuple(self._upstream(each, parsed) for each in routed.targets)
+        price, price_problem = self._pricing.dearest(routed.targets, parsed)
         total_s = target.timeouts.chat_total_s if plain else target.timeouts.total_s
         call = Call(
             request=parsed,
-            target=target,
-            provider=backend.provider,
-            location=backend.location,
+            upstreams=upstreams,
+            retries=routed.retries,
             dialect=dialect,
             journal=journal,
             total_s=time_left(total_s, request.scope, self._services.clock.wall()),
             principal=principal,
             price=price,
             price_problem=price_problem,
-            price_at=self._pricing.tiers(target),
         )
         return Served(call, self._services)
+
+    def _upstream(self, target: Target, parsed: ChatRequest) -> Upstream:
+        backend = self._backends[target.provider]
+        price, _ = self._pricing.of(target, parsed)
+        return Upstream(target, backend.provider, backend.location, price, self._pricing.tiers(target))
 
     def _default_name(self, target: Target) -> str:
         """By which name the model answers that a request gets when it names none."""
@@ -266,7 +279,9 @@ class Handlers:
 
 def _from_here(request: Request) -> bool:
     """Whether this machine asks, by a name of its own: a page of a stranger reaches it by another one."""
-    local = request.client is not None and is_loopback_address(request.client.host)
+    client = request.client
+    # Over a unix socket it is whom its file lets in; a proxy says for whom it asks.
+    local = is_unix_socket(request.scope) if client is None else is_loopback_address(client.host)
     return local and is_loopback_name(request.headers.get("host", "")) and not is_forwarded(request.scope)
 
 

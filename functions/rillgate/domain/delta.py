@@ -11,6 +11,8 @@ import msgspec
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.usage import Usage
 
+ANTHROPIC_ORIGIN = "anthropic-claude-v1"  # of signatures and opaque reasoning, Bedrock's Claude included
+
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
     """Visible text of one choice."""
@@ -24,6 +26,26 @@ class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
 
     choice: int
     text: str
+
+
+class SignatureDelta(msgspec.Struct, frozen=True, gc=False):
+    """Proof that the reasoning before it is unchanged, which its family wants back with it.
+
+    Attributes:
+        origin: the family that can read it, as `format` in OpenRouter's `reasoning_details` names it.
+    """
+
+    choice: int
+    signature: str
+    origin: str
+
+
+class OpaqueReasoningDelta(msgspec.Struct, frozen=True, gc=False):
+    """Reasoning that only its own family can read, which wants it back; `origin` as for a signature."""
+
+    choice: int
+    data: str
+    origin: str
 
 
 class RefusalDelta(msgspec.Struct, frozen=True, gc=False):
@@ -44,10 +66,16 @@ class ToolDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class FinishDelta(msgspec.Struct, frozen=True, gc=False):
-    """One choice is complete. `reason` is OpenAI's word: stop, length, tool_calls, content_filter."""
+    """One choice is complete.
+
+    Attributes:
+        reason: OpenAI's word: stop, length, tool_calls, content_filter.
+        stop_sequence: the stop sequence that was met, where the provider says which.
+    """
 
     choice: int
     reason: str
+    stop_sequence: str | None = None
 
 
 class UsageDelta(msgspec.Struct, frozen=True):
@@ -66,5 +94,16 @@ class EndDelta(msgspec.Struct, frozen=True):
     """The provider's terminal event: nothing follows."""
 
 
-Delta = TextDelta | ReasoningDelta | RefusalDelta | ToolDelta | FinishDelta | UsageDelta | ErrorDelta | EndDelta
+Delta = (
+    TextDelta
+    | ReasoningDelta
+    | SignatureDelta
+    | OpaqueReasoningDelta
+    | RefusalDelta
+    | ToolDelta
+    | FinishDelta
+    | UsageDelta
+    | ErrorDelta
+    | EndDelta
+)
 ContentDelta = TextDelta | ReasoningDelta | RefusalDelta | ToolDelta

@@ -9,7 +9,7 @@ from rillgate.domain.delta import Delta
 from rillgate.domain.errors import RillgateError, UpstreamError
 from rillgate.domain.limits import Amounts, Budget
 from rillgate.domain.principal import Principal, VirtualKey
-from rillgate.domain.request import ChatRequest, Endpoint, UpstreamRequest
+from rillgate.domain.request import AnswerHead, ChatRequest, Endpoint, UpstreamRequest
 from rillgate.domain.spending import Ask, Grant, Level, Record
 from rillgate.domain.usage import Usage
 
@@ -88,6 +88,10 @@ class Provider(Protocol):
     @property
     def dialect(self) -> str: ...
     @property
+    def handling(self) -> Mapping[str, str]:
+        """What becomes of each feature of a request: see `providers.features`."""
+
+    @property
     def bills_after_cancel(self) -> bool:
         """Whether it goes on and bills for what it makes after its connection was closed.
 
@@ -95,7 +99,10 @@ class Provider(Protocol):
         """
 
     def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest:
-        """The provider's own request for `model`, with the cap under the name that the provider reads."""
+        """The provider's own request for `model`, with the cap under the name that the provider reads.
+
+        Raises: ClientError: the request asks for something that this provider cannot do, or cannot be translated.
+        """
 
     def reader(self) -> FrameReader:
         """A frame reader for one stream."""
@@ -108,6 +115,15 @@ class Provider(Protocol):
 
         Raises:
             UpstreamError: the body is no answer, or says that there is none.
+        """
+
+    def models_request(self) -> UpstreamRequest | None:
+        """What asks for the list of models; None where there is nobody to ask."""
+
+    def decode_models(self, body: bytes) -> list[str]:
+        """The ids of a list of models.
+
+        Raises: UpstreamError: it is no list.
         """
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -156,6 +172,12 @@ class Dialect(Protocol):
 
     def answer(self, body: bytes, usage: Usage | None, report: Report) -> bytes:
         """A whole answer that already is in this dialect, with our usage and report added where given."""
+
+    def encode_answer(self, head: AnswerHead, deltas: Sequence[Delta], usage: Usage, report: Report) -> bytes:
+        """A whole answer from another API family, in this dialect.
+
+        Args: usage: of the whole answer; what `deltas` say of it is not looked at.
+        """
 
     def error_body(self, error: RillgateError) -> bytes:
         """The JSON body of an error response."""
@@ -286,6 +308,24 @@ class CancelFlags(Protocol):
         """Whether the owner of a request has asked for its end, by one of its ids.
 
         Raises: BudgetUnavailable: the store did not answer.
+        """
+
+
+class Siblings(Protocol):
+    """Other processes that share this one's listening socket: what they serve and what they have counted."""
+
+    async def cancel(self, request_id: str, owner: str) -> bool:
+        """End a running request of `owner`'s in whichever of them serves it; False where none does.
+
+        Args:
+            request_id: ours or the client's own.
+            owner: `Principal.owner` of who asks.
+        """
+
+    async def metrics(self) -> tuple[bytes, str]:
+        """What `GET /metrics` answers for all of them together and this one: the body and its content type.
+
+        Raises: CapacityError: the sum cannot be had now.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
         choices: how many choices (`n`) it wants.
         output_tokens_default: overrides the configured default cap (the /chat routes have their own).
         cut_notice: text to send before a cut, "" for none.
+        dialect: what the client speaks.
+        original: the client's own fields, where its dialect is not `chat_completions`: a provider of the same family
+            gets them as they came, so that nothing of them is lost.
+        headers: those of the client's that a provider of the same family gets, in lower case.
     """
 
     fields: Mapping[str, Any]
@@ -32,6 +36,17 @@ class ChatRequest(msgspec.Struct, frozen=True):
     choices: int = 1
     output_tokens_default: int | None = None
     cut_notice: str = ""
+    dialect: str = "chat_completions"
+    original: Mapping[str, Any] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class AnswerHead(msgspec.Struct, frozen=True):
+    """What an answer of our own making says of itself: our request id, the routed model, seconds since 1970."""
+
+    request_id: str
+    model: str
+    created_s: int
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
@@ -45,10 +60,20 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider answers: `base_url` without a trailing slash, and the headers that every call carries."""
+    """Where a provider answers.
+
+    Attributes:
+        base_url: without a trailing slash.
+        headers: what every call carries; the key is among them.
+        sign: for providers that want each request signed: (method, URL, headers, body) → the headers to add. The URL
+            and the body go out byte for byte as they were given.
+    """
 
     base_url: str
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # the key is among them
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    sign: Callable[[str, str, Sequence[tuple[str, str]], bytes], Sequence[tuple[str, str]]] | None = field(
+        default=None, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

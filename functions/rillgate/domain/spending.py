@@ -119,6 +119,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         provider, routed_model: where it went.
         input_tokens … reasoning_tokens: as reported or counted; None where not known.
         estimated: whether the counts are ours and not the provider's.
+        failed: the part of `charged` that attempts which another upstream had to follow may have cost: our estimate.
         priced: False where no price was known and the cost is therefore not in `charged`.
         captured_scope: for a hold that died: the one scope that this record is of; its tags are not known.
     """
@@ -143,4 +144,5 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int | None = None
     estimated: bool = False
     priced: bool = True
+    failed: Amounts = msgspec.field(default_factory=Amounts)
     captured_scope: str | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rillgate.domain.limits import Amounts
+from rillgate.domain.limits import NOTHING, Amounts
 from rillgate.domain.spending import Record
 from rillgate.ledger.keys import record_key
 from rillgate.ledger.store import TTL
@@ -54,6 +54,9 @@ def record_item(record: Record) -> dict[str, Value]:
         "priced": int(record.priced),
         TTL: record.started_s + KEPT_S,
     }
+    if record.failed != NOTHING:
+        item["failed_tokens"] = record.failed.tokens
+        item["failed_cost_nanos"] = record.failed.cost_nanos
     if record.scopes:
         scopes = {scope: [of.tokens, of.cost_nanos, of.requests] for scope, of in record.scopes.items()}
         item["scopes"] = _json(scopes)
@@ -86,6 +89,7 @@ def read_record(sk: str, item: Item) -> Record:
         tags=json.loads(str(item.get("tags", "{}"))),
         estimated=bool(item.get("estimated", 0)),
         priced=bool(item.get("priced", 1)),
+        failed=Amounts(int(item.get("failed_tokens", 0)), int(item.get("failed_cost_nanos", 0))),
         **values,
     )
 

@@ -51,14 +51,10 @@ class Admitted(msgspec.Struct, frozen=True):
     Attributes:
         grant: what it holds.
         prompt_tokens: our estimate of its prompt.
-        encoding_name: what its output is counted with.
-        exact: whether that is the model's own.
     """
 
     grant: Grant
     prompt_tokens: int
-    encoding_name: str
-    exact: bool
 
     @property
     def upstream_cap(self) -> int:
@@ -96,12 +92,19 @@ class Admission:
         call, services = self._call, self._services
         if not call.total_s:
             raise RillgateError("A request without a deadline cannot be held to a budget; set timeouts.total_s.")
-        encoding_name, exact = encoding_for_model(call.target.model)
-        encoding = services.encoding(encoding_name)
-        prompt = await estimate(call.request.fields, call.target.model, encoding, exact=exact)
+        prompt = await self._estimate()
         grant = None if self.stopped is not None else await self._authorize(make_ask(call, services, prompt))
         self._over = True
-        return None if grant is None else Admitted(grant, prompt.tokens, encoding_name, exact)
+        return None if grant is None else Admitted(grant, prompt.tokens)
+
+    async def _estimate(self) -> Prompt:
+        """The prompt as the greediest of the upstreams would count it: one hold covers them all."""
+        fields = self._call.request.fields
+        counted: list[Prompt] = []
+        for model in dict.fromkeys(upstream.target.model for upstream in self._call.upstreams):
+            encoding_name, exact = encoding_for_model(model)
+            counted.append(await estimate(fields, model, self._services.encoding(encoding_name), exact=exact))
+        return Prompt(counted[0].tokens, max(prompt.tokens_max for prompt in counted))
 
     async def _authorize(self, ask: Ask) -> Grant | None:
         streams = self._services.streams
@@ -144,7 +147,8 @@ def make_ask(call: Call, services: Services, prompt: Prompt) -> Ask:
     after a cut.
     """
     principal = call.principal
-    strict = services.ledger_mode == "strict" or call.provider.bills_after_cancel or not call.request.stream
+    bills_on = any(upstream.provider.bills_after_cancel for upstream in call.upstreams)
+    strict = services.ledger_mode == "strict" or bills_on or not call.request.stream
     own_budgets = {}
     if principal.ticket_id is not None and principal.ticket_budget is not None:
         own_budgets[f"ticket:{principal.ticket_id}"] = principal.ticket_budget

@@ -1,4 +1,4 @@
-"""Serves one whole answer: the provider's body, unchanged unless something must be added."""
+"""Serves one whole answer: the provider's body, unchanged unless something must be added or it is another family's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rillgate.domain.ports import Report
 from rillgate.domain.request import UpstreamRequest
 from rillgate.domain.timer import Timer
 from rillgate.domain.usage import Usage
-from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.run import Run
 
@@ -26,19 +26,21 @@ class Answer(msgspec.Struct, frozen=True):
         usage: the provider's, or ours where it gave none.
         reported: what the provider gave of it.
         report: why it was stopped, where a budget did that; else empty.
+        body: for the client.
     """
 
     usage: Usage
     reported: Usage | None
     report: Report
+    body: bytes
 
 
 class AnswerRun(Run):
-    """Serves one whole answer: the provider's body, unchanged unless something must be added.
+    """Serves one whole answer.
 
     Args:
-        headers: of the response.
-        read: what an answer's body says.
+        build: an upstream's request.
+        read: what an answer's body says, and what the client gets of it.
     """
 
     def __init__(
@@ -47,23 +49,21 @@ class AnswerRun(Run):
         services: Services,
         send: Send,
         *,
-        outgoing: UpstreamRequest,
         headers: Headers,
-        read: Callable[[bytes], Answer],
+        build: Callable[[Upstream], UpstreamRequest],
+        read: Callable[[Upstream, bytes], Answer],
     ) -> None:
-        super().__init__(call, services, send, outgoing)
-        self._headers = headers
+        super().__init__(call, services, send, headers=headers)
+        self._build = build
         self._read = read
-        self._starting = Timer(services.clock, call.target.timeouts.first_token_s, lambda: self._stop_for(End.IDLE))
         self._answer: Answer | None = None
-        self._body: bytes | None = None
 
     @property
     def end(self) -> End:
         """The cause that stopped it, else whether there was an answer."""
         if self._stopped is not None:
             return self._stopped
-        if self._body is None or self._answer is None:
+        if self._answer is None:
             return End.UPSTREAM_ERROR
         return End.BUDGET if self._answer.report else End.FINISHED
 
@@ -81,11 +81,11 @@ class AnswerRun(Run):
     @property
     def bytes_sent(self) -> int:
         """Of the body."""
-        return len(self._body or b"")
+        return 0 if self._answer is None else len(self._answer.body)
 
     def stop(self, end: End) -> bool:
         """End it: the provider's connection is closed, the client gets an error."""
-        if self._stopped or self._body is not None or self._failure is not None:
+        if self._stopped or self._answer is not None or self._failure is not None:
             return False
         self._stopped = end
         if end is not End.CLIENT_GONE:
@@ -97,24 +97,31 @@ class AnswerRun(Run):
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._work = group.create_task(self._fetch())
-        if self._body is not None:
-            await send_json(self._send, 200, self._body, self._headers)
+        if self._answer is not None:
+            await send_json(self._send, 200, self._answer.body, self._headers)
 
     async def _fetch(self) -> None:
-        call = self._call
         try:
-            self._starting.restart()  # a model that is still starting
-            await call.location.endpoint()
-            self._starting.stop()
-            async with self._response() as response:
-                if response.status >= 300:
-                    raise call.provider.error(response.status, response.headers, await response.read_error())
-                body = await response.read()
-            answer = self._answer = self._read(body)
-            ours = answer.usage if answer.usage.estimated else None
-            report = {**answer.report, "estimated": True} if ours else answer.report
-            self._body = call.dialect.answer(body, ours, report)
+            await self._ask()
         except Exception as error:
             self._failure = self._mapped(error)
+
+    async def _attempt(self) -> None:
+        upstream = self.upstream
+        outgoing = self._build(upstream)
+        await self._started(upstream)
+        async with self._response(outgoing) as response:
+            if response.status >= 300:
+                raise upstream.provider.error(response.status, response.headers, await response.read_error())
+            body = await response.read()
+        self._answer = self._read(upstream, body)
+        self._answering()
+
+    async def _started(self, upstream: Upstream) -> None:
+        """Wait for a model that is still starting, as long as for a first token."""
+        waiting = Timer(self._services.clock, upstream.target.timeouts.first_token_s, lambda: self._stop_for(End.IDLE))
+        waiting.restart()
+        try:
+            await upstream.location.endpoint()
         finally:
-            self._starting.close()
+            waiting.close()

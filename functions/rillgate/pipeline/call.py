@@ -12,6 +12,7 @@ from rillgate.domain.price import Price
 from rillgate.domain.principal import ANYBODY, Principal
 from rillgate.domain.request import ChatRequest, Target
 from rillgate.domain.usage import Usage
+from rillgate.pipeline.cooldown import Cooldowns
 from rillgate.pipeline.journal import Journal
 from rillgate.pipeline.streams import Streams
 from rillgate.telemetry.metrics import Metrics
@@ -33,6 +34,8 @@ class Services(msgspec.Struct, frozen=True):
         ledger: where budgets are held.
         ledger_mode, on_ledger_error: as the configuration names them.
         cancel_flags: reach requests of other processes; None where there are none.
+        cooldowns: which upstreams are left alone for a while.
+        jitter: a random number from 0 to 1, which spreads retries.
     """
 
     clock: Clock
@@ -45,31 +48,29 @@ class Services(msgspec.Struct, frozen=True):
     ledger_mode: Literal["strict", "elastic"] = "strict"
     on_ledger_error: Literal["deny", "allow"] = "deny"
     cancel_flags: CancelFlags | None = None
+    cooldowns: Cooldowns = msgspec.field(default_factory=Cooldowns)
+    jitter: Callable[[], float] = lambda: 1.0
 
 
-class Call(msgspec.Struct, frozen=True):
-    """One parsed and routed request.
+class Upstream(msgspec.Struct, frozen=True):
+    """A provider and a model of its that may answer one request.
 
     Attributes:
-        total_s: its deadline in seconds, 0 for none.
-        principal: who asks.
-        price: the dearest that may apply, which is held; None where none is known.
+        price: the dearest that may apply to this request there; None where none is known.
         price_at: the price of a prompt of so many tokens, as the provider counted them: a longer one may cost more
             for each token. None where that changes nothing.
-        price_problem: why there is none, for the refusal under a money limit; empty where such requests may pass.
     """
 
-    request: ChatRequest
     target: Target
     provider: Provider
     location: Location
-    dialect: Dialect
-    journal: Journal
-    total_s: float
-    principal: Principal = ANYBODY
     price: Price | None = None
-    price_problem: str = ""
     price_at: Callable[[int], Price | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """As clients and logs are told of it, "lab/fast"."""
+        return f"{self.target.provider}/{self.target.model}"
 
     def price_of(self, usage: Usage) -> Price | None:
         """The price of what was used."""
@@ -77,10 +78,38 @@ class Call(msgspec.Struct, frozen=True):
             return self.price
         return self.price_at(usage.input_tokens) or self.price
 
+
+class Call(msgspec.Struct, frozen=True):
+    """One parsed and routed request.
+
+    Attributes:
+        upstreams: who may answer, in the order in which they are tried; at least one.
+        retries: how many more rounds over them there may be.
+        total_s: its deadline in seconds, 0 for none.
+        principal: who asks.
+        price: the dearest of all upstreams, which is held; None where one is not known.
+        price_problem: why there is none, for the refusal under a money limit; empty where such requests may pass.
+    """
+
+    request: ChatRequest
+    upstreams: tuple[Upstream, ...]
+    dialect: Dialect
+    journal: Journal
+    total_s: float
+    retries: int = 0
+    principal: Principal = ANYBODY
+    price: Price | None = None
+    price_problem: str = ""
+
+    @property
+    def first(self) -> Upstream:
+        """Who is tried first."""
+        return self.upstreams[0]
+
     @property
     def asked_model(self) -> str:
         """The name that the client asked for; where it named none, the routed model."""
-        return self.request.model or self.target.model
+        return self.request.model or self.first.target.model
 
     def output_tokens_max(self, limits: Limits) -> int:
         """The cap that goes upstream: the smallest of what was asked (or the default) and the configured maximum."""

@@ -7,7 +7,7 @@ was refused, costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -60,15 +60,17 @@ def amounts_of(
     grant: Grant,
     *,
     bills_after_cancel: bool,
+    price: Price | None,
     price_of: Callable[[Usage], Price | None],
 ) -> Amounts:
     """Tokens, nano-dollars and requests to settle; nothing at all where nothing is charged.
 
-    Args: price_of: the price of a usage as the provider counted it; our own count is charged the held one.
+    Args:
+        price: the upstream's, at its dearest, for our own count.
+        price_of: the price of a usage as the provider counted it.
     """
     if usage is None:
         return NOTHING
-    price = grant.ask.price
     if not usage.estimated:
         return _amounts(usage, price_of(usage))
     held = hold_amounts(grant.ask, grant.output_tokens)
@@ -77,6 +79,22 @@ def amounts_of(
     return Amounts(
         tokens=max(min(ours.tokens, held.tokens), told.tokens),
         cost_nanos=max(min(ours.cost_nanos, held.cost_nanos), told.cost_nanos),
+        requests=1,
+    )
+
+
+def with_failed(charged: Amounts, failed: Sequence[Amounts], grant: Grant) -> Amounts:
+    """What is charged when earlier attempts may have cost something too: what they took is our estimate, so it is
+    charged as far as the hold goes, which covers all of them; and it is one request whatever it took.
+    """
+    if all(amounts == NOTHING for amounts in failed):
+        return charged
+    held = hold_amounts(grant.ask, grant.output_tokens)
+    tokens = charged.tokens + sum(amounts.tokens for amounts in failed)
+    cost_nanos = charged.cost_nanos + sum(amounts.cost_nanos for amounts in failed)
+    return Amounts(
+        tokens=max(min(tokens, held.tokens), charged.tokens),
+        cost_nanos=max(min(cost_nanos, held.cost_nanos), charged.cost_nanos),
         requests=1,
     )
 

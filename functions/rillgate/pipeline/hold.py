@@ -9,10 +9,10 @@ import asyncio
 
 from rillgate.domain.ends import End
 from rillgate.domain.errors import BudgetUnavailable
-from rillgate.domain.limits import Amounts
+from rillgate.domain.limits import NOTHING, Amounts
 from rillgate.domain.spending import Grant, Record
 from rillgate.domain.usage import Usage
-from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.telemetry.logs import log_event, log_exception
 
 SETTLE_S = 10.0
@@ -41,8 +41,23 @@ async def settle_hold(services: Services, request_id: str, grant: Grant, amounts
     )
 
 
-def record_of(call: Call, grant: Grant, end: End | None, usage: Usage | None, amounts: Amounts) -> Record:
-    """The request as usage and audit will read it."""
+def record_of(
+    call: Call,
+    grant: Grant,
+    end: End | None,
+    usage: Usage | None,
+    amounts: Amounts,
+    *,
+    upstream: Upstream | None = None,
+    failed: Amounts = NOTHING,
+) -> Record:
+    """The request as usage and audit will read it.
+
+    Args:
+        upstream: who answered, or was asked last; the first where nobody was asked.
+        failed: the part of `amounts` that attempts before that may have cost.
+    """
+    target = (upstream or call.first).target
     principal = call.principal
     counted = usage or Usage()
     return Record(
@@ -56,8 +71,8 @@ def record_of(call: Call, grant: Grant, end: End | None, usage: Usage | None, am
         team=principal.team,
         ticket_id=principal.ticket_id,
         model=call.asked_model,
-        provider=call.target.provider,
-        routed_model=call.target.model,
+        provider=target.provider,
+        routed_model=target.model,
         tags=principal.tags,
         input_tokens=counted.input_tokens,
         output_tokens=counted.output_tokens,
@@ -66,4 +81,5 @@ def record_of(call: Call, grant: Grant, end: End | None, usage: Usage | None, am
         reasoning_tokens=counted.reasoning_tokens,
         estimated=counted.estimated,
         priced=call.price is not None,
+        failed=failed,
     )

@@ -26,6 +26,7 @@ class Journal(msgspec.Struct):
         key_id, user: who asked.
         scopes: what is charged; of a request that a budget refused, the scope that refused it.
         cost_nanos: what it cost, in nano-dollars; None where no price is known.
+        attempts: how many upstreams were asked, where it was more than one.
         unaccounted: whether it is served although the ledger's store failed.
     """
 
@@ -54,6 +55,7 @@ class Journal(msgspec.Struct):
     user: str | None = None
     scopes: tuple[str, ...] | None = None
     cost_nanos: int | None = None
+    attempts: int | None = None
     unaccounted: bool = False
 
     def failed(self, error: RillgateError) -> None:
@@ -89,5 +91,6 @@ class Journal(msgspec.Struct):
             user=self.user,
             scopes=self.scopes,
             cost_usd=None if self.cost_nanos is None else self.cost_nanos / NANOS,
+            attempts=self.attempts,
             unaccounted=True if self.unaccounted else None,
         )

@@ -26,9 +26,14 @@ class Pump:
         relay: what happens to the bytes.
         writer: where they go.
         clock: for turns.
+        on_first: called once, before the first bytes of the answer go to the writer.
         on_expiry: the provider was silent for too long.
         first_token_s: until its first content; from `start()` on.
         idle_s: between two events after that, not counting the time in which it is not read from.
+
+    Attributes:
+        passed_on: whether anything of the answer went to the writer. An error that comes first does not: another
+            attempt may follow it, and where none does it can still be a true HTTP status.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Pump:
         writer: StreamWriter,
         clock: Clock,
         *,
+        on_first: Callable[[], None],
         on_expiry: Callable[[], None],
         first_token_s: float,
         idle_s: float,
@@ -46,7 +52,9 @@ class Pump:
         self._clock = clock
         self._first_token = Timer(clock, first_token_s, on_expiry)
         self._idle = Timer(clock, idle_s, on_expiry)
+        self._on_first = on_first
         self._frames_seen = 0
+        self.passed_on = False
 
     def start(self) -> None:
         """The time to the first token begins, before there is a connection."""
@@ -74,7 +82,8 @@ class Pump:
             except UpstreamTruncated:
                 self._put(self._relay.truncated())
             self.close()
-            self._writer.close()
+            if self.passed_on:
+                self._writer.close()
             if self._relay.upstream_done:
                 await _give_back(chunks)
 
@@ -98,10 +107,13 @@ class Pump:
         self._put(relay.feed_eof())
 
     def _put(self, out: bytes) -> None:
-        """To the writer, unless the stream's first word is an error, which still can be a true HTTP status."""
-        failed_first = self._relay.error is not None and not self._writer.started
-        if out and not failed_first:
-            self._writer.put(out)
+        """To the writer, unless an error is the stream's first word."""
+        if not out or (self._relay.error is not None and not self.passed_on):
+            return
+        if not self.passed_on:
+            self.passed_on = True
+            self._on_first()
+        self._writer.put(out)
 
     def _move_deadlines(self) -> None:
         """Complete events move the deadline; comments and halves of events do not."""

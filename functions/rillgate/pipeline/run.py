@@ -1,7 +1,10 @@
-"""What a stream and a whole answer have in common while they are served: one task group, and many ways to end.
+"""What a stream and a whole answer have in common while they are served: attempts, one task group, many ways to end.
 
 Everything that can end a request calls `stop` with its cause; the first cause wins. `stop` awaits nothing, so it
 can be called from a timer, from the disconnect watch and from the process's shutdown alike.
+
+An attempt that fails before the client has got anything of an answer may be followed by another one, at the same or at
+another upstream: `attempts` says which. Nothing follows the first event that was passed on.
 """
 
 from __future__ import annotations
@@ -11,34 +14,61 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rillgate.delivery.responses import send_error
+import msgspec
+
+from rillgate.delivery.responses import Headers, send_error
 from rillgate.delivery.writer import Send
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
+from rillgate.domain.ports import Clock
 from rillgate.domain.request import UpstreamRequest
-from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.attempts import Attempts
+from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.ended import error_of
 from rillgate.telemetry.logs import log_exception
 from rillgate.upstream.exchange import UpstreamResponse
+
+UPSTREAM_HEADER = b"x-rillgate-upstream"
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """An attempt that another one followed."""
+
+    upstream: Upstream
+    outcome: Outcome
 
 
 class Run(ABC):
     """One request while it is served.
 
     Args:
-        outgoing: the provider's request.
+        headers: of the response; the upstream that answers is added to them.
+
+    Attributes:
+        upstream: who is asked now, or was asked last.
+        failed: attempts before that.
     """
 
-    def __init__(self, call: Call, services: Services, send: Send, outgoing: UpstreamRequest) -> None:
+    def __init__(self, call: Call, services: Services, send: Send, *, headers: Headers) -> None:
         self._call = call
         self._services = services
         self._send = send
-        self._outgoing = outgoing
+        self._headers = headers
+        self._attempts = Attempts(
+            call.upstreams,
+            retries=call.retries,
+            cooldowns=services.cooldowns,
+            clock=services.clock,
+            jitter=services.jitter,
+            request_id=call.journal.request_id,
+        )
         self._reached = False
         self._work: asyncio.Task[None] | None = None
         self._stopped: End | None = None
         self._failure: RillgateError | None = None
+        self.upstream = call.first
+        self.failed: list[Failed] = []
 
     @property
     @abstractmethod
@@ -53,7 +83,12 @@ class Run(ABC):
     @property
     @abstractmethod
     def outcome(self) -> Outcome:
-        """What became of it upstream."""
+        """What became of the last attempt upstream."""
+
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        return self._attempts.number
 
     @abstractmethod
     def stop(self, end: End) -> bool:
@@ -62,6 +97,13 @@ class Run(ABC):
     @abstractmethod
     async def _serve(self) -> None:
         """Serve it; errors that can still have a status of their own are left in `_failure`."""
+
+    @abstractmethod
+    async def _attempt(self) -> None:
+        """Ask `upstream`.
+
+        Raises: anything, as long as nothing of an answer was passed on; another attempt may follow then.
+        """
 
     async def run(self) -> None:
         """Serve the call to its end, whatever that is. Raises nothing but cancellation."""
@@ -73,19 +115,43 @@ class Run(ABC):
             self._stopped = self._stopped or End.CANCELLED
             raise
 
+    async def _ask(self) -> None:
+        """Attempt after attempt, until one answers or none is left.
+
+        Raises: RillgateError: the last word of those that failed.
+        """
+        attempts, clock = self._attempts, self._services.clock
+        while True:
+            self.upstream = attempts.begin()
+            self._reached = False
+            try:
+                await self._attempt()
+            except Exception as error:
+                mapped = self._mapped(error)
+            else:
+                if self.error is None:
+                    attempts.succeeded(self.upstream)
+                return
+            wait_s = attempts.after(self.upstream, mapped)
+            if wait_s is None:
+                raise attempts.last_word(mapped)
+            self.failed.append(Failed(self.upstream, self.outcome))
+            if wait_s:
+                await _sleep(clock, wait_s)
+
     @asynccontextmanager
-    async def _response(self) -> AsyncIterator[UpstreamResponse]:
+    async def _response(self, outgoing: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """The provider's response. From its first byte on the request counts as made, until an error status undoes it.
 
         Raises: as `Location.endpoint` and `Exchange.open`.
         """
-        call = self._call
-        endpoint = await call.location.endpoint()
+        upstream = self.upstream
+        endpoint = await upstream.location.endpoint()
         async with self._services.exchange.open(
-            call.target.provider,
+            upstream.target.provider,
             endpoint,
-            self._outgoing,
-            connect_s=call.target.timeouts.connect_s,
+            outgoing,
+            connect_s=upstream.target.timeouts.connect_s,
             on_sending=self._sending,
         ) as response:
             if response.status >= 300:
@@ -95,11 +161,16 @@ class Run(ABC):
     def _sending(self) -> None:
         self._reached = True
 
+    def _answering(self) -> None:
+        """This upstream's answer begins: the response's headers say whose it is, if they are still to be sent."""
+        name = self.upstream.name.encode("ascii", "backslashreplace")
+        self._headers.append((UPSTREAM_HEADER, b"%s; attempt=%d" % (name, self.attempts)))
+
     def _stop_for(self, end: End) -> None:
         self.stop(end)
 
     def _error_of(self, end: End) -> RillgateError:
-        return error_of(end, self._call.target.provider)
+        return error_of(end, self.upstream.target.provider)
 
     def _mapped(self, error: Exception) -> RillgateError:
         """An error for the client; what is not ours to explain is logged and called internal."""
@@ -107,3 +178,12 @@ class Run(ABC):
             return error
         log_exception("request_failed", error, request_id=self._call.journal.request_id)
         return RillgateError("The gateway failed to handle this request; its log says more.", code="internal_error")
+
+
+async def _sleep(clock: Clock, seconds: float) -> None:
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+    try:
+        await over
+    finally:
+        timer.cancel()

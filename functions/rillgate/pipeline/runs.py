@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
+from rillgate.budget.count import encoding_for_model
 from rillgate.budget.guard import Guard
 from rillgate.delivery.responses import Headers
 from rillgate.delivery.writer import Send
 from rillgate.domain.delta import FinishDelta, ReasoningDelta, RefusalDelta, TextDelta, ToolDelta, UsageDelta
+from rillgate.domain.ports import Encoder
+from rillgate.domain.request import AnswerHead, UpstreamRequest
 from rillgate.domain.usage import Usage
 from rillgate.pipeline.admit import Admitted
 from rillgate.pipeline.answer_run import Answer, AnswerRun
-from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.caps import answer_headers, cut_report, length_report
 from rillgate.pipeline.charge import completed
 from rillgate.pipeline.extension import Extension, is_slice
 from rillgate.pipeline.relay import Relay, counted
 from rillgate.pipeline.run import Run
+from rillgate.pipeline.settle import Timing
 from rillgate.pipeline.stream_run import StreamRun
 
 STREAM_HEADERS: Headers = [
@@ -33,81 +39,110 @@ def make_run(
     extension: Extension,
     *,
     send: Send,
-    on_content: Callable[[], None],
+    timing: Timing,
     release: Callable[[], None] | None,
 ) -> Run:
-    """What serves the request.
-
-    Raises:
-        ClientError: the provider's request cannot be written.
-    """
-    grant = admitted.grant
-    guard = extension.guard = Guard(
-        grant.output_tokens,
-        lambda: services.encoding(admitted.encoding_name),
-        exact=admitted.exact,
-        soft=is_slice(grant),
-        on_mark=extension.ask,
-    )
-    outgoing = call.provider.build(call.request, call.target.model, admitted.upstream_cap)
-    headers = _headers(call, services, admitted)
+    """What serves the request."""
+    maker = _Maker(call, services, admitted, extension, timing)
     if not call.request.stream:
-        return AnswerRun(
-            call,
-            services,
-            send,
-            outgoing=outgoing,
-            headers=headers,
-            read=lambda body: _read_answer(call, guard, admitted, body),
-        )
-    encoder = call.dialect.encoder(call.journal.request_id, call.target.model, int(services.clock.wall()))
-    relay = Relay(
-        provider=call.target.provider,
-        reader=call.provider.reader(),
-        decoder=call.provider.decoder(),
-        encoder=encoder,
-        same_dialect=call.provider.dialect == call.dialect.name,
-        guard=guard,
-        choices=call.request.choices,
-        include_usage=call.request.include_usage,
-        prompt_tokens=admitted.prompt_tokens,
-        cut_notice=call.request.cut_notice,
-        cut_report=lambda: cut_report(grant),
-        length_report=length_report(grant),
-        on_content=on_content,
-    )
+        return AnswerRun(call, services, send, headers=maker.headers(), build=maker.build, read=maker.read)
     return StreamRun(
         call,
         services,
         send,
-        outgoing=outgoing,
-        relay=relay,
-        headers=[*STREAM_HEADERS, *headers],
-        opening=encoder.open(),
-        heartbeat=encoder.heartbeat(),
+        headers=[*STREAM_HEADERS, *maker.headers()],
+        encoder=maker.encoder(call.first),
+        build=maker.build,
+        relay_of=maker.relay,
         release=release,
     )
 
 
-def _headers(call: Call, services: Services, admitted: Admitted) -> Headers:
-    found = answer_headers(call.request, admitted.grant, admitted.upstream_cap, services.clock.wall())
-    return [(name.encode(), value.encode()) for name, value in found.items()]
+class _Maker(msgspec.Struct, frozen=True):
+    """Makes what one request's attempts need, each for the upstream that is asked."""
 
+    call: Call
+    services: Services
+    admitted: Admitted
+    extension: Extension
+    timing: Timing
 
-def _read_answer(call: Call, guard: Guard, admitted: Admitted, body: bytes) -> Answer:
-    """The provider's usage of a whole answer, ours where it gives none; and whether it stopped at a budget's cap."""
-    reported: Usage | None = None
-    stopped = False
-    for delta in call.provider.decode_answer(body):
-        match delta:
-            case UsageDelta(usage):
-                reported = usage
-            case FinishDelta(_, reason):
-                stopped |= reason == "length"
-            case TextDelta() | ReasoningDelta() | RefusalDelta() | ToolDelta():
-                guard.passes(delta.choice, counted(delta))
-    report = length_report(admitted.grant) if stopped else {}
-    if reported is not None and reported.input_tokens is not None and reported.output_tokens is not None:
-        return Answer(reported, reported, report)
-    ours = Usage(admitted.prompt_tokens, guard.tokens(), estimated=True)
-    return Answer(completed(reported, ours), reported, report)
+    def headers(self) -> Headers:
+        """Of the response: levels and cap."""
+        grant, cap = self.admitted.grant, self.admitted.upstream_cap
+        found = answer_headers(self.call.request, grant, cap, self.services.clock.wall())
+        return [(name.encode(), value.encode()) for name, value in found.items()]
+
+    def build(self, upstream: Upstream) -> UpstreamRequest:
+        """The provider's request.
+
+        Raises: ClientError: the request asks for what this provider cannot do.
+        """
+        self.timing.asks(upstream)
+        return upstream.provider.build(self.call.request, upstream.target.model, self.admitted.upstream_cap)
+
+    def encoder(self, upstream: Upstream) -> Encoder:
+        """The client's dialect, for one attempt: nothing of an earlier one was passed on."""
+        head = self._head(upstream)
+        return self.call.dialect.encoder(head.request_id, head.model, head.created_s)
+
+    def relay(self, upstream: Upstream) -> Relay:
+        """What happens to every chunk of this upstream's."""
+        call, grant, provider = self.call, self.admitted.grant, upstream.provider
+        return Relay(
+            provider=upstream.target.provider,
+            reader=provider.reader(),
+            decoder=provider.decoder(),
+            encoder=self.encoder(upstream),
+            same_dialect=provider.dialect == call.dialect.name,
+            guard=self._guard(upstream),
+            choices=call.request.choices,
+            include_usage=call.request.include_usage,
+            prompt_tokens=self.admitted.prompt_tokens,
+            cut_notice=call.request.cut_notice,
+            cut_report=lambda: cut_report(grant),
+            length_report=length_report(grant),
+            on_content=self.timing.content,
+        )
+
+    def read(self, upstream: Upstream, body: bytes) -> Answer:
+        """A whole answer: the provider's usage, ours where it gives none; and whether it stopped at a budget's cap."""
+        reported: Usage | None = None
+        stopped = False
+        guard = self._guard(upstream)
+        deltas = upstream.provider.decode_answer(body)
+        for delta in deltas:
+            match delta:
+                case UsageDelta(said):
+                    reported = said
+                case FinishDelta(_, reason):
+                    stopped |= reason == "length"
+                case TextDelta() | ReasoningDelta() | RefusalDelta() | ToolDelta():
+                    guard.passes(delta.choice, counted(delta))
+        report = length_report(self.admitted.grant) if stopped else {}
+        usage = reported
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+            usage = completed(reported, Usage(self.admitted.prompt_tokens, guard.tokens(), estimated=True))
+        told = {**report, "estimated": True} if usage.estimated else report
+        dialect = self.call.dialect
+        if upstream.provider.dialect == dialect.name:
+            written = dialect.answer(body, usage if usage.estimated else None, told)
+        else:
+            written = dialect.encode_answer(self._head(upstream), deltas, usage, told)
+        return Answer(usage, reported, report, written)
+
+    def _guard(self, upstream: Upstream) -> Guard:
+        """The count of one attempt, by its model's own encoding."""
+        grant, services = self.admitted.grant, self.services
+        name, exact = encoding_for_model(upstream.target.model)
+        guard = self.extension.guard = Guard(
+            grant.output_tokens,
+            lambda: services.encoding(name),
+            exact=exact,
+            soft=is_slice(grant),
+            on_mark=self.extension.ask,
+        )
+        return guard
+
+    def _head(self, upstream: Upstream) -> AnswerHead:
+        return AnswerHead(self.call.journal.request_id, upstream.target.model, int(self.services.clock.wall()))

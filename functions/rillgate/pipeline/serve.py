@@ -82,14 +82,11 @@ async def _run(
     timing = Timing(services.clock, services.metrics, call)
     extension = Extension(services, grant)
     try:
-        run = make_run(call, services, admitted, extension, send=send, on_content=timing.content, release=release)
-    except BaseException as error:
+        run = make_run(call, services, admitted, extension, send=send, timing=timing, release=release)
+    except BaseException:
         record = record_of(call, grant, None, None, NOTHING)
-        voiding = services.streams.outlive(settle_hold(services, call.journal.request_id, grant, NOTHING, record))
-        if not isinstance(error, RillgateError):
-            raise
-        await _refuse(call, send, error)
-        return voiding
+        services.streams.outlive(settle_hold(services, call.journal.request_id, grant, NOTHING, record))
+        raise
     timing.begin()
     place.stage = run
     settling: asyncio.Task[None] | None = None
@@ -108,7 +105,7 @@ async def _stopped(call: Call, services: Services, end: End, send: Send) -> None
         timing.metrics.ended(end)
     call.journal.end = end
     if end is not End.CLIENT_GONE:
-        await _refuse(call, send, error_of(end, call.target.provider))
+        await _refuse(call, send, error_of(end, call.first.target.provider))
 
 
 async def _refuse(call: Call, send: Send, error: RillgateError) -> None:

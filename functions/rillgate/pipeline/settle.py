@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from rillgate.domain.ends import End
 from rillgate.domain.limits import Amounts
 from rillgate.domain.ports import Clock
-from rillgate.domain.spending import Grant
 from rillgate.domain.usage import Usage
 from rillgate.pipeline.admit import Admitted
 from rillgate.pipeline.answer_run import AnswerRun
-from rillgate.pipeline.call import Call, Services
-from rillgate.pipeline.charge import Outcome, amounts_of, usage_of
+from rillgate.pipeline.call import Call, Services, Upstream
+from rillgate.pipeline.charge import Outcome, amounts_of, usage_of, with_failed
 from rillgate.pipeline.extension import Extension
 from rillgate.pipeline.hold import SETTLE_S, record_of, settle_hold
 from rillgate.pipeline.journal import Journal
-from rillgate.pipeline.run import Run
+from rillgate.pipeline.run import Failed, Run
 from rillgate.pipeline.stream_run import StreamRun
 from rillgate.telemetry.metrics import Metrics, StreamMetrics
 
@@ -37,7 +38,13 @@ class Timing:
 
     def begin(self) -> None:
         """The request is taken in: it is active from here on."""
-        self.metrics = self._metrics.for_stream(self._call.target.provider, self._call.target.model)
+        target = self._call.first.target
+        self.metrics = self._metrics.for_stream(target.provider, target.model)
+
+    def asks(self, upstream: Upstream) -> None:
+        """This one is asked now: what comes belongs to it."""
+        if self.metrics is not None:
+            self.metrics.move(upstream.target.provider, upstream.target.model)
 
     def content(self) -> None:
         """A frame with content came."""
@@ -60,53 +67,71 @@ def settle(
     outcome, end = run.outcome, run.end
     usage = usage_of(outcome, admitted.prompt_tokens)
     _close_journal(run, call.journal, services.clock.now(), usage)
-    _charge(call, admitted.grant, outcome, usage)
+    charge = Charge(run.upstream, outcome, usage, tuple(run.failed), admitted)
+    _charge(call, charge)
     if timing.metrics is not None:
         counted = outcome.usage or Usage()
         timing.metrics.ended(end, input_tokens=counted.input_tokens, output_tokens=counted.output_tokens)
     if not admitted.grant.accounted:
         return None
-    return services.streams.outlive(
-        _settle(call, services, admitted.grant, end, outcome, usage=usage, extension=extension)
-    )
+    return services.streams.outlive(_settle(call, services, end, charge, extension))
 
 
-async def _settle(
-    call: Call,
-    services: Services,
-    grant: Grant,
-    end: End,
-    outcome: Outcome,
-    *,
-    usage: Usage | None,
-    extension: Extension,
-) -> None:
+class Charge(msgspec.Struct, frozen=True):
+    """What a request is charged for: the attempt that answered, or was the last, and those before it."""
+
+    upstream: Upstream
+    outcome: Outcome
+    usage: Usage | None
+    failed: tuple[Failed, ...]
+    admitted: Admitted
+
+    def amounts(self) -> tuple[Amounts, Amounts]:
+        """All of it, and the part that attempts before the last one may have cost."""
+        grant = self.admitted.grant
+        last = self._amounts_of(self.upstream, self.outcome, self.usage)
+        failed = [
+            self._amounts_of(before.upstream, before.outcome, usage_of(before.outcome, self.admitted.prompt_tokens))
+            for before in self.failed
+        ]
+        charged = with_failed(last, failed, grant)
+        return charged, Amounts(charged.tokens - last.tokens, charged.cost_nanos - last.cost_nanos)
+
+    def _amounts_of(self, upstream: Upstream, outcome: Outcome, usage: Usage | None) -> Amounts:
+        return amounts_of(
+            usage,
+            outcome,
+            self.admitted.grant,
+            bills_after_cancel=upstream.provider.bills_after_cancel,
+            price=upstream.price,
+            price_of=upstream.price_of,
+        )
+
+
+async def _settle(call: Call, services: Services, end: End, charge: Charge, extension: Extension) -> None:
     await extension.answered(SETTLE_S)  # it changes the hold
-    amounts = _charge(call, grant, outcome, usage)
-    record = record_of(call, grant, end, usage, amounts)
+    grant = charge.admitted.grant
+    amounts, failed = _charge(call, charge)
+    record = record_of(call, grant, end, charge.usage, amounts, upstream=charge.upstream, failed=failed)
     await settle_hold(services, call.journal.request_id, grant, amounts, record)
 
 
-def _charge(call: Call, grant: Grant, outcome: Outcome, usage: Usage | None) -> Amounts:
+def _charge(call: Call, charge: Charge) -> tuple[Amounts, Amounts]:
     """What is charged, which the journal says too."""
-    amounts = amounts_of(
-        usage,
-        outcome,
-        grant,
-        bills_after_cancel=call.provider.bills_after_cancel,
-        price_of=call.price_of,
-    )
-    journal = call.journal
+    amounts, failed = charge.amounts()
+    grant, journal = charge.admitted.grant, call.journal
     journal.scopes = tuple(grant.holds) or None
     journal.cost_nanos = None if call.price is None else amounts.cost_nanos
     journal.unaccounted = not grant.accounted
-    return amounts
+    return amounts, failed
 
 
 def _close_journal(run: Run, journal: Journal, now_s: float, usage: Usage | None) -> None:
     journal.over_s = now_s
     journal.end = run.end
     journal.usage = usage
+    journal.provider, journal.routed_model = run.upstream.target.provider, run.upstream.target.model
+    journal.attempts = run.attempts if run.attempts > 1 else None
     if run.error is not None:
         journal.failed(run.error)
     if isinstance(run, StreamRun):

@@ -9,8 +9,9 @@ from rillgate.delivery.responses import Headers
 from rillgate.delivery.writer import Send, StreamWriter
 from rillgate.domain.ends import End
 from rillgate.domain.errors import RillgateError
+from rillgate.domain.ports import Encoder
 from rillgate.domain.request import UpstreamRequest
-from rillgate.pipeline.call import Call, Services
+from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.pump import Pump
 from rillgate.pipeline.relay import Relay
@@ -19,12 +20,13 @@ from rillgate.telemetry.logs import log_exception
 
 
 class StreamRun(Run):
-    """Serves a stream: a pump that reads from the provider, a writer that owns the wire, a watch on the client.
+    """Serves a stream.
 
     Args:
-        relay: what happens to every chunk.
-        headers: of the response.
-        opening, heartbeat: the dialect's.
+        encoder: writes the client's dialect before any upstream has answered: what stands first, what keeps the
+            connection alive, errors.
+        build: an upstream's request.
+        relay_of: what happens to every chunk of an upstream's; a new one for each attempt.
         release: makes the server take the last bytes of a stalled stream without waiting; None where it cannot.
     """
 
@@ -34,35 +36,32 @@ class StreamRun(Run):
         services: Services,
         send: Send,
         *,
-        outgoing: UpstreamRequest,
-        relay: Relay,
         headers: Headers,
-        opening: bytes,
-        heartbeat: bytes,
+        encoder: Encoder,
+        build: Callable[[Upstream], UpstreamRequest],
+        relay_of: Callable[[Upstream], Relay],
         release: Callable[[], None] | None,
     ) -> None:
-        super().__init__(call, services, send, outgoing)
-        timeouts = call.target.timeouts
-        self._relay = relay
+        super().__init__(call, services, send, headers=headers)
+        timeouts = call.first.target.timeouts
+        self._encoder = encoder
+        self._build = build
+        self._relay_of = relay_of
         self._release = release
+        self._relay: Relay | None = None
+        self._pump: Pump | None = None
+        self._told: RillgateError | None = None
+        self._patience: asyncio.Timeout | None = None
         self._writing: asyncio.Task[None] | None = None
         self.writer = StreamWriter(
             send,
             clock=services.clock,
             headers=headers,
-            opening=opening,
-            heartbeat=heartbeat,
+            opening=encoder.open(),
+            heartbeat=encoder.heartbeat(),
             heartbeat_s=timeouts.heartbeat_s,
             stall_s=timeouts.stall_s,
             on_stall=lambda: self._stop_for(End.STALLED),
-        )
-        self._pump = Pump(
-            relay,
-            self.writer,
-            services.clock,
-            on_expiry=lambda: self._stop_for(End.IDLE),
-            first_token_s=call.target.timeouts.first_token_s,
-            idle_s=timeouts.idle_s,
         )
 
     @property
@@ -70,12 +69,14 @@ class StreamRun(Run):
         """The cause that stopped it, unless the answer was whole by then; else how the provider's side ended."""
         if self._stopped is not None and not self._was_whole:
             return self._stopped
-        return self._relay.end or End.UPSTREAM_ERROR
+        return (self._relay.end if self._relay is not None else None) or End.UPSTREAM_ERROR
 
     @property
     def outcome(self) -> Outcome:
         """Known as soon as the provider has sent anything."""
         relay = self._relay
+        if relay is None:
+            return Outcome(reached=self._reached, usage=None, reported=None, finished=False)
         return Outcome(
             reached=self._reached,
             usage=relay.usage() if relay.frames else None,
@@ -84,27 +85,37 @@ class StreamRun(Run):
         )
 
     @property
+    def _complete(self) -> bool:
+        """Whether the provider's side is over, and no other attempt may follow."""
+        return self._told is not None or (self._passed_on and self._relay is not None and self._relay.end is not None)
+
+    @property
+    def _passed_on(self) -> bool:
+        """Whether the client has got anything of this attempt."""
+        return self._pump is not None and self._pump.passed_on
+
+    @property
     def _was_whole(self) -> bool:
         """Whether our own stop found a complete answer, whose [DONE] alone was missing, and a client that listens."""
-        whole = self._relay.end in (End.FINISHED, End.BUDGET)
+        whole = self._relay is not None and self._relay.end in (End.FINISHED, End.BUDGET)
         return whole and self._stopped not in (End.CLIENT_GONE, End.STALLED)
 
     @property
     def error(self) -> RillgateError | None:
         """In-band or as a response."""
-        return self._failure or self._relay.error
+        return self._told or (self._relay.error if self._relay is not None else None)
 
     @property
     def content_frames(self) -> int:
         """Chunks with content that came from the provider."""
-        return self._relay.content_frames
+        return 0 if self._relay is None else self._relay.content_frames
 
     def stop(self, end: End) -> bool:
         """End it: the provider's connection is closed, the client gets an error in-band or as a response.
 
         Once the provider's side is complete only the client can still end it, by leaving or by taking nothing.
         """
-        complete = self._relay.end is not None
+        complete = self._complete
         if self._stopped or self.writer.finished or (complete and end not in (End.CLIENT_GONE, End.STALLED)):
             return False
         self._stopped = end
@@ -115,8 +126,7 @@ class StreamRun(Run):
                 self._writing.cancel()
             return True
         if not complete:
-            error = self._error_of(end)
-            self._say(self._relay.stop(end, error), error)
+            self._end_with(self._error_of(end), end)
         self.writer.close()
         if end is End.STALLED:
             self._unblock()
@@ -128,20 +138,55 @@ class StreamRun(Run):
             self._work = group.create_task(self._read())
 
     async def _read(self) -> None:
-        self._pump.start()
         self.writer.watch_silence()
         try:
-            async with self._response() as response:
-                await self._pump.run(response, self._call.provider)
+            await self._ask()
         except Exception as error:
-            mapped = self._mapped(error)
-            if self._relay.end is None:
-                self._say(self._relay.fail(End.UPSTREAM_ERROR, mapped), mapped)
+            self._end_with(self._mapped(error), End.UPSTREAM_ERROR)
         finally:
-            if self._relay.error is not None and not self.writer.started:
-                self._failure = self._relay.error
-            self._pump.close()
+            if self._pump is not None:
+                self._pump.close()
             self.writer.close()
+
+    async def _attempt(self) -> None:
+        upstream = self.upstream
+        self._relay = self._pump = None
+        outgoing = self._build(upstream)
+        relay = self._relay = self._relay_of(upstream)
+        timeouts = upstream.target.timeouts
+        pump = self._pump = Pump(
+            relay,
+            self.writer,
+            self._services.clock,
+            on_first=self._answering,
+            on_expiry=self._silent,
+            first_token_s=timeouts.first_token_s,
+            idle_s=timeouts.idle_s,
+        )
+        pump.start()
+        try:
+            async with asyncio.timeout(None) as self._patience, self._response(outgoing) as response:
+                await pump.run(response, upstream.provider)
+        except Exception as error:
+            silent = self._patience is not None and self._patience.expired()
+            mapped = self._error_of(End.IDLE) if silent else self._mapped(error)
+            if not pump.passed_on:
+                raise mapped from error
+            if relay.end is None:
+                self._say(relay.fail(End.IDLE if silent else End.UPSTREAM_ERROR, mapped), mapped)
+        finally:
+            pump.close()
+            self._patience = None
+        if relay.error is not None and not pump.passed_on:
+            raise relay.error
+
+    def _silent(self) -> None:
+        """The provider sent nothing for too long: the attempt is over where another one may follow, else the stream."""
+        passed_on = self._pump is not None and self._pump.passed_on
+        if passed_on or self._patience is None or not self._attempts.may_follow(self._error_of(End.IDLE)):
+            self.stop(End.IDLE)
+        else:
+            self._patience.reschedule(asyncio.get_running_loop().time())
 
     async def _write(self) -> None:
         try:
@@ -151,6 +196,15 @@ class StreamRun(Run):
         except Exception as error:
             log_exception("send_failed", error, request_id=self._call.journal.request_id)
             self.stop(End.CLIENT_GONE)
+
+    def _end_with(self, error: RillgateError, end: End) -> None:
+        """The last word of the stream, from our side."""
+        if self._relay is not None and self._passed_on:
+            if self._relay.end is None:
+                self._say(self._relay.stop(end, error), error)
+        else:
+            self._told = error
+            self._say(self._encoder.error(error), error)
 
     def _say(self, in_band: bytes, error: RillgateError) -> None:
         """An error: in-band after the first byte, as a response before it."""

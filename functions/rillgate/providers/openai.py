@@ -33,6 +33,7 @@ from rillgate.domain.errors import ClientError, UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.domain.usage import Usage
+from rillgate.providers.features import FEATURES, Handling
 from rillgate.providers.openai_errors import error_from_object, error_from_response
 from rillgate.wire.sse import SseReader
 
@@ -52,6 +53,7 @@ class OpenAIProvider:
     """
 
     dialect = "chat_completions"
+    handling: Mapping[str, str] = dict.fromkeys((feature.name for feature in FEATURES), Handling.PASSED)
     bills_after_cancel = False
     """A closed connection ends the request: the servers that can be read (llama.cpp, vLLM) stop their work then, and
     OpenAI gives up a streamed answer with its connection. None of them sends usage for it, so what was made until the
@@ -83,6 +85,17 @@ class OpenAIProvider:
             headers=(("content-type", "application/json"),),
             body=body,
         )
+
+    def models_request(self) -> UpstreamRequest:
+        """OpenAI's list."""
+        return UpstreamRequest("GET", "/models")
+
+    def decode_models(self, body: bytes) -> list[str]:
+        """`{"data": [{"id": …}]}`."""
+        try:
+            return [model.id for model in _MODELS.decode(body).data]
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UpstreamError(f"Provider {self._name!r} sent no list of models.") from error
 
     def reader(self) -> SseReader:
         """Frames are Server-Sent Events."""
@@ -141,6 +154,15 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+_MODELS = msgspec.json.Decoder(_Models)
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 

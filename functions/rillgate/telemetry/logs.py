@@ -78,6 +78,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         key_id, user: who asked.
         scopes: what was charged; of a request that a budget refused, the scope that refused it.
         cost_usd: what was charged, in dollars; None where no price is known.
+        attempts: how many upstreams were asked, where it was more than one.
         unaccounted: True where the ledger's store failed and nothing was charged for that.
     """
 
@@ -106,6 +107,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     user: str | None = None
     scopes: tuple[str, ...] | None = None
     cost_usd: float | None = None
+    attempts: int | None = None
     unaccounted: bool | None = None
 
 

@@ -90,6 +90,11 @@ class StreamMetrics:
         self._ended = False
         self.gap = self._first_gap
 
+    def move(self, provider: str, model: str) -> None:
+        """Another upstream is asked, before anything has come from the one before."""
+        self._provider, self._model, self._series = provider, model, None
+        self.gap = self._first_gap
+
     def first_token(self, seconds: float) -> None:
         """The first content chunk came, `seconds` after the request."""
         self._resolve().first_token.observe(seconds)
@@ -213,6 +218,7 @@ class Metrics:
         for mark, count in list(self._warnings.items()):
             yield metric_list.BUDGET_WARNINGS, mark, count
         yield metric_list.CAPTURED, (), self._captured
+        yield metric_list.WORKERS, (), 1  # this one; whoever adds several processes up gets their number
 
     def render(self) -> tuple[bytes, str]:
         """What `GET /metrics` answers: the body and its content type.

@@ -67,7 +67,7 @@ class Providers:
 
     async def resolve(self, requested: str | None) -> str:
         """Where a name leads."""
-        target = await self.catalog.resolve(requested)
+        (target,) = (await self.catalog.resolve(requested)).targets
         return f"{target.provider}/{target.model}"
 
     async def refused(self, requested: str | None) -> str | None:
@@ -383,5 +383,5 @@ async def test_catalog_close_ends_what_is_under_way() -> None:
 async def test_catalog_reasoning_reaches_the_timeouts() -> None:
     """A request for reasoning is given more patience, also by way of the catalog."""
     subject = Providers(lab=LAB)
-    assert (await subject.catalog.resolve("m", reasoning=True)).timeouts.first_token_s == 300
-    assert (await subject.catalog.resolve("m")).timeouts.first_token_s == 60
+    assert (await subject.catalog.resolve("m", reasoning=True)).targets[0].timeouts.first_token_s == 300
+    assert (await subject.catalog.resolve("m")).targets[0].timeouts.first_token_s == 60

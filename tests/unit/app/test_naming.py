@@ -53,7 +53,7 @@ def route(model: str, upstream: str, **timeouts: float) -> RouteSettings:
 
 def place(subject: Names, requested: str | None) -> str:
     """Where a name leads, as provider/model."""
-    target = subject.resolve(requested)
+    (target,) = subject.resolve(requested).targets
     return f"{target.provider}/{target.model}"
 
 
@@ -236,9 +236,9 @@ def test_names_timeouts_of_the_route_stand_over_the_general_ones() -> None:
     """What a route sets holds for it alone; the rest is general."""
     general = Timeouts(connect_s=1, stall_s=2, total_s=3)
     subject = names(None, route("slow-*", "lab/*", stall_s=20, total_s=0), timeouts=general, lab=LAB)
-    assert subject.resolve("slow-1").timeouts == Timeouts(connect_s=1, stall_s=20, total_s=0)
-    assert subject.resolve("other").timeouts == general
-    assert subject.resolve("lab/slow").timeouts == general
+    assert subject.resolve("slow-1").targets[0].timeouts == Timeouts(connect_s=1, stall_s=20, total_s=0)
+    assert subject.resolve("other").targets[0].timeouts == general
+    assert subject.resolve("lab/slow").targets[0].timeouts == general
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_names_first_token_is_waited_for_longer_where_it_takes_longer(
 ) -> None:
     """300 s for Ollama and for reasoning, unless the configuration says something."""
     subject = names(None, route("routed", "p/m", first_token_s=7), first_token_s_given=given, p=provider)
-    assert subject.resolve(requested, reasoning=reasoning).timeouts.first_token_s == expected
+    assert subject.resolve(requested, reasoning=reasoning).targets[0].timeouts.first_token_s == expected
 
 
 def test_models_are_listed_by_the_shortest_name_that_leads_to_them() -> None:
@@ -354,3 +354,22 @@ def test_get_unlisted_name_at_the_only_provider_is_404_where_its_list_is_known()
     assert names(None, lab=LAB).get("x") == ModelEntry("x", "lab", "x")
     with pytest.raises(ClientError):
         names({"lab": ["a"]}, lab=LAB).get("x")
+
+
+def test_names_route_with_several_upstreams_leads_to_them_in_order() -> None:
+    """Each with the patience of its own provider under the route's timeouts; a star is the requested name."""
+    several = RouteSettings("fast-*", ("p/*", "slow/other"), MappingProxyType({"idle_s": 5.0}), retries=2)
+    subject = names(None, several, p=LAB, slow=OLLAMA)
+    routed = subject.resolve("fast-1")
+    assert [(target.provider, target.model) for target in routed.targets] == [("p", "fast-1"), ("slow", "other")]
+    assert [target.timeouts.first_token_s for target in routed.targets] == [60, 300]
+    assert {target.timeouts.idle_s for target in routed.targets} == {5.0}
+    assert routed.retries == 2
+    assert subject.resolve("p/fast-1").retries == 0
+
+
+def test_names_route_leaves_out_an_upstream_that_cannot_exist() -> None:
+    """The embedded provider has one model; a later upstream that asks it for another is no way out."""
+    several = RouteSettings("fast-*", ("p/*", "own/*"))
+    subject = names(None, several, p=LAB, own=ProviderSettings("embedded"))
+    assert [target.provider for target in subject.resolve("fast-1").targets] == ["p"]

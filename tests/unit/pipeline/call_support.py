@@ -11,7 +11,7 @@ from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.domain.ports import Encoding
 from rillgate.domain.principal import ANYBODY, Principal
 from rillgate.domain.request import ChatRequest, Endpoint, Target
-from rillgate.pipeline.call import Call, Limits, Services
+from rillgate.pipeline.call import Call, Limits, Services, Upstream
 from rillgate.pipeline.journal import Journal
 from rillgate.pipeline.streams import Streams
 from rillgate.providers.openai import OpenAIProvider
@@ -68,9 +68,7 @@ def make_call(
         request=ChatRequest(
             fields={"messages": [{"role": "user", "content": content}]}, model=model, stream=stream, **more
         ),
-        target=Target("lab", routed),
-        provider=OpenAIProvider("lab", own_host=False),
-        location=Nowhere(),
+        upstreams=(Upstream(Target("lab", routed), OpenAIProvider("lab", own_host=False), Nowhere()),),
         dialect=ChatCompletions(),
         journal=Journal(REQUEST_ID, "POST", 0.0),
         total_s=total_s,

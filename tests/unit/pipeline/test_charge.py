@@ -8,7 +8,7 @@ from rillgate.domain.limits import NOTHING, Amounts
 from rillgate.domain.price import Price
 from rillgate.domain.spending import Ask, Grant
 from rillgate.domain.usage import Usage
-from rillgate.pipeline.charge import Outcome, amounts_of, completed, usage_of
+from rillgate.pipeline.charge import Outcome, amounts_of, completed, usage_of, with_failed
 
 PRICE = Price(input=1_000_000, output=2_000_000)  # one and two nano-dollars a token
 HELD = Amounts(110, 210, 1)  # 10 in, 2 × 50 out
@@ -26,6 +26,7 @@ def charge(outcome: Outcome, *, price: Price | None = PRICE, bills_after_cancel:
         outcome,
         grant(price),
         bills_after_cancel=bills_after_cancel,
+        price=price,
         price_of=lambda usage: price,
     )
 
@@ -90,5 +91,16 @@ def test_charge_of_reported_usage_is_by_the_price_of_its_own_tier() -> None:
     usage = Usage(1000, 2000)
     outcome = Outcome(True, usage, usage, True)
     cheap = Price(input=500_000, output=500_000)
-    amounts = amounts_of(usage, outcome, grant(), bills_after_cancel=False, price_of=lambda usage: cheap)
+    amounts = amounts_of(usage, outcome, grant(), bills_after_cancel=False, price=PRICE, price_of=lambda usage: cheap)
     assert amounts == Amounts(3000, 1500, 1)
+
+
+def test_charge_of_failed_attempts_goes_as_far_as_the_hold() -> None:
+    """They are our estimate; what the answering provider reported is charged whatever the hold is."""
+    answered = Amounts(60, 100, 1)
+    assert with_failed(answered, [], grant()) == answered
+    assert with_failed(answered, [NOTHING, NOTHING], grant()) == answered
+    assert with_failed(answered, [Amounts(8, 8, 1)], grant()) == Amounts(68, 108, 1)
+    assert with_failed(answered, [Amounts(8, 8, 1)] * 9, grant()) == Amounts(110, 172, 1)
+    assert with_failed(Amounts(200, 300, 1), [Amounts(8, 8, 1)], grant()) == Amounts(200, 300, 1)
+    assert with_failed(NOTHING, [Amounts(8, 8, 1)], grant()) == Amounts(8, 8, 1)
