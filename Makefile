@@ -13,7 +13,7 @@ CONFIG_ENV := default
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check bench build deploy sam-local lock clean install install-dev install-sam
+.PHONY: help serve test check bench build deploy sam-local image lock clean install install-dev install-sam
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ sam-local: install install-sam ## run the buffered function in Docker by `sam lo
 	@VENV=$(VENV) SAM=$(SAM_VENV)/bin/sam $(if $(PROVIDER),PROVIDER='$(PROVIDER)') $(if $(MODEL),MODEL='$(MODEL)') \
 		$(if $(PORT),PORT='$(PORT)') sh scripts/sam-local
 
+image: ## build a container image by docker, podman or buildah: IMAGE= TARGET=embedded BASE= PLATFORM= ARGS=
+	@IMAGE='$(IMAGE)' TARGET='$(TARGET)' BASE='$(BASE)' PLATFORM='$(PLATFORM)' BUILDER='$(BUILDER)' sh scripts/image $(ARGS)
+
 install-sam:
 	@VENV=$(SAM_VENV) sh scripts/environment sam
 
@@ -71,6 +74,7 @@ lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/ministack.in -o requirements/ministack.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/sam.in -o requirements/sam.txt
 	$(COMPILE) --no-deps -c requirements/serve.txt layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	$(COMPILE) --no-deps -c requirements/dev.txt layers/tracing/requirements.in -o layers/tracing/requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --no-deps requirements/embedded.in -o requirements/embedded.txt
 
 clean: ## remove everything that was made here

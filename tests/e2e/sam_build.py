@@ -55,9 +55,9 @@ def built(architecture: str) -> Path:
     return folder
 
 
-def opt_of(build: Path, folder: Path) -> Path:
-    """The layers of a build, unpacked over each other as Lambda does under /opt."""
-    for layer in ("RuntimeLayer", "DependenciesLayer"):
+def opt_of(build: Path, folder: Path, *more: str) -> Path:
+    """The layers of a build, and more of them, unpacked over each other as Lambda does under /opt."""
+    for layer in ("RuntimeLayer", "DependenciesLayer", *more):
         shutil.copytree(build / layer, folder, dirs_exist_ok=True)
     return folder
 

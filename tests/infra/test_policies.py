@@ -148,6 +148,14 @@ def test_policies_allow_nothing_beside_what_is_named_here(given: dict[str, str])
     assert ("kms:Decrypt" in found, "xray:PutTraceSegments" in found) == (bool(given), bool(given))
 
 
+@pytest.mark.parametrize(("tracing", "expected"), [("on", True), ("off", False)])
+def test_policies_allow_traces_where_there_are_any(tracing: str, expected: bool) -> None:
+    """Lambda's daemon sends them with the function's own role."""
+    found = allowed(Stack(Tracing=tracing))
+    assert ({"xray:PutTelemetryRecords", "xray:PutTraceSegments"} <= found.keys()) is expected
+    assert any(action.startswith("xray:") for action in found) is expected
+
+
 @pytest.mark.parametrize(
     ("deployment", "target", "qualifier"),
     [("off", "<GatewayFunction>", None), ("AllAtOnce", "<GatewayFunction>:live", "live")],

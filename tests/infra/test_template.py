@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from rillgate.app.on_lambda import LOCAL_KEY_VARIABLE, read_settings
+from rillgate.app.on_lambda import LOCAL_KEY_VARIABLE, TRACING_VARIABLE, read_settings
 from rillgate.app.settings.secrets import SecretName
 from rillgate.identity.keys import new_key
 from rillgate.ledger.store import TTL
@@ -154,7 +154,7 @@ def test_local_key_is_never_shown() -> None:
 @pytest.mark.parametrize(
     ("given", "key"),
     [
-        ({}, SecretName("ssm", "/rillgate/openai-key")),
+        ({"Tracing": "on"}, SecretName("ssm", "/rillgate/openai-key")),
         ({"ProviderKeySecretArn": ARN}, SecretName("secret", ARN)),
         ({"ProviderKeyParameter": "", "ProviderBaseUrl": "http://10.0.0.7:8000/v1"}, None),
     ],
@@ -205,6 +205,25 @@ def test_streaming_function_runs_the_layer_and_the_buffered_one_the_stock_runtim
     ] in (0, "0")
 
 
+@pytest.mark.parametrize(
+    ("tracing", "layers", "mode", "variable"), [("on", (3, 2), "Active", "on"), ("off", (2, 1), "PassThrough", None)]
+)
+def test_tracing_is_lambdas_own_a_layer_and_a_variable_together(
+    tracing: str, layers: tuple[int, int], mode: str, variable: str | None
+) -> None:
+    """Each alone would show nothing, or try in vain; both functions have all of it, and nobody pays for it when off."""
+    stack = Stack(Tracing=tracing, BufferedApi="on")
+    functions = stack.of_type("AWS::Lambda::Function")
+    gateway, buffered = functions["GatewayFunction"], functions["BufferedFunction"]
+    assert (len(gateway["Layers"]), len(buffered["Layers"])) == layers
+    there = {f"<{name}>" for name in stack.of_type("AWS::Lambda::LayerVersion")}
+    assert set(gateway["Layers"]) == there  # SAM gives layers other names, by their content
+    assert set(buffered["Layers"]) < there
+    for name, function in (("GatewayFunction", gateway), ("BufferedFunction", buffered)):
+        assert function["TracingConfig"] == {"Mode": mode}
+        assert variables(stack, name).get(TRACING_VARIABLE) == variable
+
+
 def test_new_code_layers_and_releases_are_new_versions() -> None:
     """An alias that stays on an old version is a deployment that did nothing."""
 
@@ -215,7 +234,11 @@ def test_new_code_layers_and_releases_are_new_versions() -> None:
 
     usual = version(transformed())
     assert usual[1] == {"Ref": "Release"}  # a new one replaces the version
-    for package in ("GatewayFunction", "RuntimeLayer", "DependenciesLayer"):
+    for package in (
+        "GatewayFunction",
+        "RuntimeLayer",
+        "DependenciesLayer",
+    ):  # a layer behind a condition needs a Release
         assert version(transformed(changed=package))[0] != usual[0], package
     assert "${Release}" in str(transformed()["Resources"]["GatewayFunction"]["Properties"]["Description"])
 

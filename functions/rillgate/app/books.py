@@ -55,6 +55,10 @@ class Books:
         self.cancel_flags = StoreCancelFlags(self.store, clock.wall) if shared else None
         self.gatekeeper = Gatekeeper(StoreKeyVault(self.store), clock, stale_ok=settings.ledger.on_error == "allow")
 
+    async def quiet(self, wait_s: float) -> bool:
+        """Wait until the ledger does nothing in the background, at most `wait_s`; False when it still does."""
+        return await self._own.quiet(wait_s)
+
     async def aclose(self) -> None:
         """Finish what the ledger does in the background, then give up the store."""
         try:

@@ -35,10 +35,12 @@ from rillgate.telemetry.clock import LoopClock
 from rillgate.telemetry.emf import EmfMetrics
 from rillgate.telemetry.lambda_logs import configure_lambda_logs, tell_request
 from rillgate.telemetry.logs import log_event
+from rillgate.telemetry.tracing import RequestTraces
 
 SERVICE_VARIABLE = "POWERTOOLS_SERVICE_NAME"  # Powertools' own; the template sets it to the stack's name
 CONFIG_VARIABLE = "RILLGATE_CONFIG"
 LOCAL_KEY_VARIABLE = "RILLGATE_LOCAL_KEY"
+TRACING_VARIABLE = "RILLGATE_TRACING"  # "on" where the template's parameter Tracing is, and so the layer that it needs
 SSM = "ssm:"
 # Loading takes a third of a second of processor time, which INIT and the first request need themselves. By then the
 # first request waits for its provider, as a rule; until it is loaded bytes stand in, as an upper bound.
@@ -51,16 +53,22 @@ T = TypeVar("T")
 class LambdaApp:
     """The gateway as one environment of a function serves it.
 
+    Args:
+        traces: what X-Ray is told by; None where it is told nothing.
+
     Attributes:
         gateway: what serves.
     """
 
-    def __init__(self, gateway: Gateway, service: str, clock: Clock) -> None:
+    def __init__(self, gateway: Gateway, service: str, clock: Clock, traces: RequestTraces | None = None) -> None:
         self.gateway = gateway
         self._clock = clock
         metrics = EmfMetrics(service)
         gateway.asgi.on_request.append(metrics.request)
         gateway.metrics.tell = metrics.count
+        self._traces = traces
+        if traces is not None:
+            gateway.asgi.on_request.append(traces.request)
         self._cold = True
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -68,12 +76,22 @@ class LambdaApp:
         if scope["type"] != "http":
             await self.gateway.asgi(scope, receive, send)
             return
-        tell_request(function_request_id=_invocation(scope), cold_start=True if self._cold else None)
+        tell_request(
+            function_request_id=_invocation(scope),
+            cold_start=True if self._cold else None,
+            xray_trace_id=self._traces.begin(_trace_header(scope), self._clock.wall()) if self._traces else None,
+        )
         self._cold = False
         try:
             await self.gateway.asgi(scope, receive, send)
         finally:
-            await self.gateway.streams.settled(_time_for_books(scope, self._clock.wall()))
+            await self._books_closed(scope)
+
+    async def _books_closed(self, scope: Mapping[str, Any]) -> None:
+        """Wait for what outlives its request, and then for what the ledger does in the background; in all so long."""
+        until_s = self._clock.now() + _time_for_books(scope, self._clock.wall())
+        await self.gateway.streams.settled(until_s - self._clock.now())
+        await self.gateway.books.quiet(max(0.0, until_s - self._clock.now()))
 
 
 def compose(environ: Mapping[str, str], clock: Clock | None = None) -> LambdaApp:
@@ -97,7 +115,10 @@ def compose(environ: Mapping[str, str], clock: Clock | None = None) -> LambdaApp
         log_event("configuration_notice", level="warning", notice=notice)
     clock = clock or LoopClock()
     gateway = Gateway(settings, clock=clock, several=True, encoder_delay_s=ENCODER_DELAY_S)
-    app = LambdaApp(gateway, environ.get(SERVICE_VARIABLE) or "rillgate", clock)
+    service = environ.get(SERVICE_VARIABLE) or "rillgate"
+    is_traced = environ.get(TRACING_VARIABLE) == "on"
+    traces = RequestTraces(service, environ) if is_traced else None
+    app = LambdaApp(gateway, service, clock, traces)
     if local_key is not None:
         app.gateway.on_started.append(lambda: _admit(app.gateway, local_key))
     return app
@@ -192,9 +213,17 @@ def _apart(work: Coroutine[Any, Any, T]) -> T:
 
 def _invocation(scope: Mapping[str, Any]) -> str | None:
     """Lambda's own id of the invocation, which its REPORT line carries."""
+    return getattr(_context(scope), "aws_request_id", None)
+
+
+def _trace_header(scope: Mapping[str, Any]) -> str | None:
+    """The invocation's trace, as the layer tells it; the stock runtime leaves it to the environment."""
+    return getattr(_context(scope), "trace_id", None)
+
+
+def _context(scope: Mapping[str, Any]) -> Any:
     by_layer = scope.get("extensions", {}).get("lambda_asgi", {}).get("context")
-    context = by_layer or scope.get("aws.context")
-    return getattr(context, "aws_request_id", None)
+    return by_layer or scope.get("aws.context")
 
 
 def _time_for_books(scope: Mapping[str, Any], wall_s: float) -> float:

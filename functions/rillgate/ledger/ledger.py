@@ -121,10 +121,26 @@ class StoreLedger:
             for limit in budgets[scope].limits
         ]
 
+    async def quiet(self, wait_s: float | None) -> bool:
+        """Wait until nothing goes on in the background: holds that are voided or captured, marks, budgets' warnings.
+
+        Args:
+            wait_s: the longest that is waited; None for as long as it takes.
+        Returns: False when something still does. It goes on.
+        """
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = None if wait_s is None else self._clock.call_later(wait_s, lambda: _complete(over))
+        try:
+            while self._tasks and not over.done():
+                await asyncio.wait({*self._tasks, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return not self._tasks
+
     async def aclose(self) -> None:
         """Finish what goes on in the background."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self.quiet(None)
 
     async def _charged(self, ask: Ask) -> dict[str, Budget]:
         """The scopes that are charged: those with a budget, and every key's; where there is none, `global`."""
@@ -218,7 +234,7 @@ class StoreLedger:
                 await sleep(self._clock, pause_s)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something in the background that nobody waits for but `aclose`."""
+        """Do something in the background that nobody waits for but `quiet` and `aclose`."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -242,8 +258,14 @@ def unavailable() -> BudgetUnavailable:
 async def sleep(clock: Clock, seconds: float) -> None:
     """Wait by the clock that tests can move."""
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+    timer = clock.call_later(seconds, lambda: _complete(over))
     try:
         await over
     finally:
         timer.cancel()
+
+
+def _complete(over: asyncio.Future[None]) -> None:
+    """Where nobody waits any more, it was cancelled."""
+    if not over.done():
+        over.set_result(None)

@@ -213,7 +213,7 @@ def _short_path(path: str) -> str:
     return "/".join(PurePath(path).parts[-3:])
 
 
-def _safe(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     """A value as a line may show it: strings cut and masked, containers value by value."""
     if isinstance(value, str):
         # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
@@ -222,9 +222,9 @@ def _safe(value: Any) -> Any:
         text = text.encode("utf-8", "replace").decode()
         return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
     if isinstance(value, Mapping):
-        return {key: _safe(each) for key, each in value.items()}
+        return {key: redacted(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_safe(each) for each in value]
+        return [redacted(each) for each in value]
     return value
 
 
@@ -252,7 +252,7 @@ class LineFormatter(logging.Formatter):
             "timestamp": _rfc3339(record.created),
             "level": record.levelname.lower(),
             "event": record.msg if ours is not None else "log",
-            **{name: _safe(value) for name, value in {**self._keys(), **fields}.items() if value is not None},
+            **{name: redacted(value) for name, value in {**self._keys(), **fields}.items() if value is not None},
         }
         return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", msgspec.json.encode(line).decode())
 

@@ -93,6 +93,7 @@ CAPTURED: Final = Metric(
     "Holds of processes that had died, captured here.",
     cloudwatch=(HOLDS_CAPTURED,),
 )
+WORKERS: Final = Metric("llm_workers", "gauge", "Processes that serve, of those that share these numbers.")
 SPEND: Final = Metric("", "counter", "What requests cost, where a price is known.", cloudwatch=(SPEND_USD,))
 
 METRICS: Final = (
@@ -106,5 +107,6 @@ METRICS: Final = (
     UNSETTLED,
     BUDGET_WARNINGS,
     CAPTURED,
+    WORKERS,
     SPEND,
 )

@@ -5,7 +5,8 @@ Source: Prometheus text exposition format 0.0.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -24,16 +25,23 @@ _FAMILIES: dict[str, type[Family]] = {
 }
 
 
-class _Collector(Collector):
-    """The metrics of one process, in prometheus_client's terms."""
+class Counted(Protocol):
+    """Numbers to be shown: `Metrics` of this process, or the `Snapshot` that is the sum over several."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def values(self) -> Iterator[tuple[Metric, tuple[str, ...], float | Histogram]]:
+        """The metric, the values of its labels, and the number or the histogram."""
+
+
+class _Collector(Collector):
+    """What was counted, in prometheus_client's terms."""
+
+    def __init__(self, counted: Counted) -> None:
+        self._counted = counted
 
     def collect(self) -> Iterable[Family]:
         """All families of the list, those without samples too."""
         families = {metric: _family(metric) for metric in METRICS if metric.name}
-        for metric, labels, value in self._metrics.values():
+        for metric, labels, value in self._counted.values():
             family = families[metric]
             if isinstance(family, HistogramMetricFamily) and isinstance(value, Histogram):
                 family.add_metric(labels, value.buckets(), value.total)
@@ -55,6 +63,13 @@ def register(metrics: Metrics, registry: CollectorRegistry | None) -> CollectorR
 def render(registry: CollectorRegistry) -> tuple[bytes, str]:
     """The text and its content type."""
     return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def render_values(counted: Counted) -> tuple[bytes, str]:
+    """The text of these numbers alone, and its content type: process_… and python_… would be those of one process."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(counted))
+    return render(registry)
 
 
 def _family(metric: Metric) -> Family:

@@ -9,13 +9,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from rillgate.app.deadline import EXTENSION, MARGIN_S
-from rillgate.app.on_lambda import ENCODER_DELAY_S, LambdaApp, compose, read_settings
+from rillgate.app.on_lambda import ENCODER_DELAY_S, SETTLED_WAIT_S, LambdaApp, compose, read_settings
 from rillgate.app.settings.load import SettingsError
 from rillgate.identity.keys import new_key
 from rillgate.ledger.writes import StoreUnavailable
@@ -23,8 +24,10 @@ from tests.fakes.aws import FakeAws, answer
 from tests.fakes.clock import FakeClock
 from tests.fakes.exchange import Exchange
 from tests.fakes.provider import FakeProvider
+from tests.fakes.xray import PARENT_ID, SAMPLED, TRACE_ID
 from tests.unit.app.lambda_support import ask
 from tests.unit.telemetry.lambda_logging import logging_restored
+from tests.unit.telemetry.tracing_support import traced
 
 KEY = new_key()
 
@@ -151,6 +154,77 @@ async def test_lambda_app_comes_back_when_the_books_are_closed() -> None:
         app.gateway.streams.outlive(book())
         assert (await ask(app, None, path="/healthz", method="GET")).status == 200
         assert done == ["booked"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("left_s", "wait_s"), [(60.0, SETTLED_WAIT_S), (1.5, 1.5), (-1.0, 0.0)])
+async def test_lambda_app_waits_for_the_ledgers_background_within_the_same_time(
+    monkeypatch: pytest.MonkeyPatch, left_s: float, wait_s: float
+) -> None:
+    """A void or a capture would stand still in the freeze; but the platform's end is never waited for."""
+    clock, waited = FakeClock(), list[float]()
+
+    async def quiet(wait_s: float) -> bool:
+        waited.append(wait_s)
+        return False
+
+    async with FakeProvider() as fake, started(compose(environ(fake.base_url), clock)) as app:
+        monkeypatch.setattr(app.gateway.books, "quiet", quiet)
+        extensions = {EXTENSION: {"deadline_s": clock.wall() + left_s}}
+        assert (await ask(app, None, path="/healthz", method="GET", extensions=extensions)).status == 200
+    assert waited == [wait_s]
+
+
+@pytest.mark.anyio
+async def test_lambda_app_comes_back_when_the_ledger_is_quiet() -> None:
+    """What it does in the background is done when the environment may be frozen."""
+    async with FakeProvider() as fake, started(compose(environ(fake.base_url))) as app:
+        done: list[str] = []
+
+        async def void() -> None:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            done.append("voided")
+
+        app.gateway.books._own._later(void())
+        assert (await ask(app, None, path="/healthz", method="GET")).status == 200
+        assert done == ["voided"]
+
+
+@pytest.mark.anyio
+async def test_lambda_app_tells_xray_of_a_sampled_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it was, what it took and what it cost, under the invocation's trace; the log line names the trace."""
+    with traced(monkeypatch) as daemon:
+        async with FakeProvider() as fake, started(compose(environ(fake.base_url, RILLGATE_TRACING="on"))) as app:
+            body = {"model": "m", "messages": [{"role": "user", "content": "a secret prompt"}], "stream": True}
+            for header in (SAMPLED, SAMPLED.replace("Sampled=1", "Sampled=0")):
+                context = SimpleNamespace(aws_request_id="aws-1", trace_id=header)
+                answered = await ask(app, KEY, body, extensions={"lambda_asgi": {"context": context}})
+                assert answered.status == 200
+        wait, request = daemon.documents()
+    assert (request["trace_id"], request["parent_id"], wait["parent_id"]) == (TRACE_ID, PARENT_ID, request["id"])
+    assert request["annotations"].items() >= {"service": "my-stack", "status": 200, "end": "finished"}.items()
+    assert request["start_time"] <= wait["end_time"] <= request["end_time"] <= time.time()
+    assert request["metadata"]["rillgate"]["output_tokens"] > 0
+    assert "secret" not in json.dumps([wait, request])
+    assert KEY not in json.dumps([wait, request])
+    logged = [line for line in lines(capsys.readouterr().out) if line.get("event") == "request"]
+    assert [line.get("xray_trace_id") for line in logged] == [TRACE_ID, None]
+    assert logged[0]["request_id"] == request["annotations"]["request_id"]
+
+
+@pytest.mark.anyio
+async def test_lambda_app_tells_xray_nothing_unless_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda may sample on its own; without the layer there is nothing to tell it with."""
+    with traced(monkeypatch) as daemon:
+        async with FakeProvider() as fake, started(compose(environ(fake.base_url))) as app:
+            context = SimpleNamespace(aws_request_id="aws-1", trace_id=SAMPLED)
+            body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+            answered = await ask(app, KEY, body, extensions={"lambda_asgi": {"context": context}})
+            assert answered.status == 200
+        assert daemon.documents() == []
 
 
 @pytest.mark.anyio

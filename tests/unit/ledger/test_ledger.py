@@ -380,6 +380,53 @@ async def test_captures_and_marks_keep_no_request_waiting(desk: LedgerDesk) -> N
     assert set(await desk.held(desk.key)) == {grant.ask.hold_id}
 
 
+async def test_ledger_at_rest_is_quiet_at_once(desk: LedgerDesk) -> None:
+    """No clock is waited for, and none is left running."""
+    await desk.settle(await desk.hold(), 7)
+    assert await desk.ledger.quiet(5.0)
+    assert desk.clock.pending == 0
+
+
+async def test_ledger_is_quiet_when_its_background_work_is_done(desk: LedgerDesk) -> None:
+    """Work that other work begins is waited for too."""
+    dead = await _capture_under_way(desk)
+    waiting = asyncio.ensure_future(desk.ledger.quiet(5.0))
+    await blocked()
+    desk.clock.advance(4.9)
+    await blocked()
+    assert not waiting.done()
+    desk.gated.gate.set()
+    assert await waiting
+    assert dead not in await desk.held(desk.key)
+    assert desk.clock.pending == 0
+
+
+async def test_ledger_that_is_not_quiet_in_time_says_so_and_goes_on(desk: LedgerDesk) -> None:
+    """Neither the wait's end nor its cancellation ends the work."""
+    dead = await _capture_under_way(desk)
+    waiting, cancelled = (asyncio.ensure_future(desk.ledger.quiet(5.0)) for _ in range(2))
+    await blocked()
+    cancelled.cancel()
+    desk.clock.advance(5.0)
+    assert not await waiting
+    desk.gated.gate.set()
+    await desk.rest()
+    assert dead not in await desk.held(desk.key)
+    assert desk.clock.pending == 0
+
+
+async def _capture_under_way(desk: LedgerDesk) -> str:
+    """The id of a dead hold, whose capture waits for the store's gate."""
+    dead = await desk.hold()
+    desk.clock.advance(EXPIRY_S)
+    removed = Remove(hold_name(dead.ask.hold_id))
+    desk.gated.waits = lambda call: isinstance(call, Write) and removed in call.changes
+    await desk.hold()
+    await blocked()
+    assert dead.ask.hold_id in await desk.held(desk.key)
+    return dead.ask.hold_id
+
+
 async def test_settle_and_capture_racing_charge_once(desk: LedgerDesk) -> None:
     """A very late owner and a pruner: whoever is first, at least the usage and at most the hold is counted."""
     grant = await desk.hold()

@@ -77,6 +77,7 @@ def test_metrics_families_have_their_types_and_help() -> None:
         "llm_settle_failures": "counter",
         "llm_budget_warnings": "counter",
         "llm_holds_captured": "counter",
+        "llm_workers": "gauge",
     }
     assert all(family.documentation for family in families.values())
     assert "python_info" in families

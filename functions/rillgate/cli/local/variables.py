@@ -10,11 +10,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from rillgate.app.settings.found import PROVIDER_VARIABLES
 from rillgate.app.settings.load import Settings, load_settings
-from rillgate.app.settings.providers import VARIABLES_NOT_YET
 
 PREFIXES = ("RILLGATE_", "AWS_", "LAMBDA_ASGI_", "POWERTOOLS_")
-PROVIDERS = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_HOST", *VARIABLES_NOT_YET})
 CONFIG = "RILLGATE_CONFIG"
 LEDGER_URL = "RILLGATE_LEDGER__URL"
 _REFERENCE = re.compile(r"\benv:([A-Z_][A-Z0-9_]*)")
@@ -30,7 +29,7 @@ def configured_variables(
         environ, cwd: the caller's. Paths become absolute, since the function runs elsewhere.
     Raises: SettingsError: the configuration cannot be used.
     """
-    found = {name: value for name, value in environ.items() if name.startswith(PREFIXES) or name in PROVIDERS}
+    found = {name: value for name, value in environ.items() if name.startswith(PREFIXES) or name in PROVIDER_VARIABLES}
     if config is None and found.get(CONFIG, "").startswith("ssm:"):
         return found, None
     flags = {"auth.required": True, "server.metrics": "off"}  # as on Lambda, whatever the configuration says
