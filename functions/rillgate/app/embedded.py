@@ -83,12 +83,29 @@ class EmbeddedModel:
     @property
     def reason(self) -> str | None:
         """Once dead, for the operator: one line that says why, and what to set instead."""
-        return None if self._cause is None else f"The embedded model {self._cause}{self._detail}. {REMEDY}"
+        if self._cause is None:
+            return None
+        return f"The embedded model {self._cause}{f' ({self._detail})' if self._detail else ''}. {REMEDY}"
 
     @property
     def pid(self) -> int | None:
         """The process, while it runs."""
         return None if self._child is None else self._child.pid
+
+    @property
+    def address(self) -> Endpoint | None:
+        """Where it answers; None as long as it does not. It carries the secret: never log it."""
+        return self._endpoint
+
+    @property
+    def cause(self) -> str | None:
+        """Once dead: why, in a few words that clients may read too."""
+        return self._cause
+
+    @property
+    def detail(self) -> str:
+        """Once dead: what its process said; for the operator."""
+        return self._detail
 
     def is_ready(self) -> bool:
         """Whether it answers."""
@@ -144,9 +161,7 @@ class EmbeddedModel:
             answer = None
         match answer:
             case {"base_url": str(base_url)} if self._cause is None:
-                self._endpoint = Endpoint(base_url, (("Authorization", f"Bearer {self._secret}"),))
-                self._decide()
-                self._notify()
+                self._answers(Endpoint(base_url, (("Authorization", f"Bearer {self._secret}"),)))
                 return False
             case {"error": str(error)}:
                 self._error = error  # `_ended` follows at once, with what stands in stderr
@@ -164,6 +179,12 @@ class EmbeddedModel:
         else:
             self._die(f"ended with exit code {returncode}", stderr)
 
+    def _answers(self, endpoint: Endpoint) -> None:
+        """From now on, there."""
+        self._endpoint = endpoint
+        self._decide()
+        self._notify()
+
     def _give_up(self, cause: str) -> None:
         """It runs, but is of no use."""
         self._die(cause)
@@ -174,7 +195,7 @@ class EmbeddedModel:
         if self._cause is not None:
             return
         self._cause = cause
-        self._detail = f" ({detail[:DETAIL_CHARS_MAX]})" if detail else ""
+        self._detail = detail[:DETAIL_CHARS_MAX]
         self._decide()
         self._notify()
 
