@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from rillgate.app.settings.load import ServerSettings, SettingsError, load_settings
+from rillgate.app.settings.sources import SettingsError, read_sources
+from rillgate.app.settings.types import ServerSettings
 from rillgate.cli.context import Context
 
 PURPOSE = "ask the gateway of this machine whether it is ready"
@@ -90,12 +91,26 @@ def _gateway(options: argparse.Namespace, context: Context) -> tuple[str, HTTPCo
         return options.url.geturl(), _by_url(options.url)
     if options.unix_socket is not None:
         return f"unix:{options.unix_socket}", UnixConnection(str(options.unix_socket))
-    server = load_settings(config=None, flags={}, environ=context.environ, cwd=context.cwd).server
+    server = configured(context)
     if server.unix_socket is not None:
         return f"unix:{server.unix_socket}", UnixConnection(str(server.unix_socket))
     host = reached_by(server)
     connection = HTTPConnection(host, server.port, timeout=TIMEOUT_S)
     return f"http://{f'[{host}]' if ':' in host else host}:{server.port}", connection
+
+
+def configured(context: Context) -> ServerSettings:
+    """Where the gateway of this environment listens, as `load_settings` finds it; of the rest nothing is read.
+
+    Raises: SettingsError.
+    """
+    tree, _ = read_sources(config=None, flags={}, environ=context.environ, cwd=context.cwd)
+    values = tree.values("server")
+    path = values.pop("unix_socket", None)
+    by_address = max(tree.rank("server", "host"), tree.rank("server", "port"))
+    if path is None or by_address >= tree.rank("server", "unix_socket"):
+        return ServerSettings(**values)
+    return ServerSettings(unix_socket=(tree.file.parent if tree.file else context.cwd) / path, **values)
 
 
 def _by_url(url: SplitResult) -> HTTPConnection:

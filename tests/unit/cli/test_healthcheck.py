@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import rillgate
-from rillgate.app.settings.load import ServerSettings
+from rillgate.app.settings.load import load_settings
+from rillgate.app.settings.types import ServerSettings
 from rillgate.cli import healthcheck as command
 from rillgate.cli.context import Context
 from rillgate.cli.main import main
@@ -203,6 +204,17 @@ def test_healthcheck_without_a_usable_configuration_is_code_1(
     err = capsys.readouterr().err
     assert "RILLGATE_SERVER__PORT" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("file", ["", 'host = "192.0.2.1"\nport = 9', 'unix_socket = "gate.sock"'])
+@pytest.mark.parametrize("variable", ["", "HOST=::", "PORT=7", "UNIX_SOCKET=/run/gate.sock"])
+def test_healthcheck_finds_the_gateway_as_the_gateway_finds_itself(tmp_path: Path, file: str, variable: str) -> None:
+    """File and environment over each other, in every order: the same host, port or socket."""
+    (tmp_path / "rillgate.toml").write_text(f"[server]\n{file}")
+    name, _, value = variable.partition("=")
+    environ = {f"RILLGATE_SERVER__{name}": value} if variable else {}
+    found = command.configured(Context(environ=environ, cwd=tmp_path))
+    assert found == load_settings(config=None, flags={}, environ=environ, cwd=tmp_path).server
 
 
 @pytest.mark.parametrize(
