@@ -95,6 +95,21 @@ class SqliteFile:
         with self._naming():
             return self._patiently(look)
 
+    def copy_to(self, target: Path) -> None:
+        """Write what it holds now into another file, whoever goes on writing to this one meanwhile.
+
+        Raises:
+            OSError: there is such a file, or it cannot be made.
+            StoreUnavailable: it could not be written; nothing is left of it.
+        """
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            with self._naming():
+                self._patiently(lambda: self.connection.execute("VACUUM INTO ?", (str(target),)))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
     def close(self) -> None:
         """Give up the file; harmless when done before."""
         self._closed = True
