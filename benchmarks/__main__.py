@@ -10,7 +10,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cancel, cold_start, estimates, fakes, first_token, ledger, machine, memory, micro, relay, start
+from benchmarks import (
+    cancel,
+    cold_start,
+    estimates,
+    fakes,
+    first_token,
+    ledger,
+    machine,
+    memory,
+    micro,
+    nginx,
+    relay,
+    start,
+)
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.report import Report, Row
 
@@ -54,6 +67,7 @@ def main() -> int:
         "start": lambda: start.rows(effort.starts, effort.starts_embedded),
         "first_token": lambda: first_token.rows(effort.first_tokens),
         "cancel": lambda: cancel.rows(effort.cancels),
+        "nginx": lambda: nginx.rows(effort.first_tokens, effort.cancels),
         "memory": lambda: memory.rows(effort.silent_clients),
         "relay": lambda: relay.rows(tools, effort.loads),
         "ledger": lambda: ledger.rows(tools, effort.ledger),
@@ -105,7 +119,7 @@ def _document(report: Report) -> None:
 
 
 def _options() -> argparse.Namespace:
-    names = ("micro", "start", "first_token", "cancel", "memory", "relay", "ledger", "estimates", "cold")
+    names = ("micro", "start", "first_token", "cancel", "nginx", "memory", "relay", "ledger", "estimates", "cold")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
     parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"some of: {', '.join(names)}")

@@ -13,7 +13,7 @@ from rillgate.budget.guard import Guard
 from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.domain.ports import Encoding
 from rillgate.domain.request import ChatRequest, Endpoint, Target
-from rillgate.pipeline.call import Call
+from rillgate.pipeline.call import Call, Upstream
 from rillgate.pipeline.journal import Journal
 from rillgate.pipeline.relay import Relay
 from rillgate.pipeline.settle import Timing
@@ -98,9 +98,7 @@ def _relay(encoding: Encoding) -> Relay:
     provider, dialect, clock = OpenAIProvider("lab", own_host=False), ChatCompletions(), LoopClock()
     call = Call(
         request=ChatRequest(fields={}, model=MODEL, stream=True),
-        target=Target("lab", MODEL),
-        provider=provider,
-        location=_Nowhere(),
+        upstreams=(Upstream(Target("lab", MODEL), provider, _Nowhere()),),
         dialect=dialect,
         journal=Journal(request_id="req_bench", method="POST", began_s=clock.now()),
         total_s=0,

@@ -10,14 +10,19 @@ from typing import Any, Final
 import pytest
 
 from rillgate.app import aws_secrets
+from rillgate.domain.request import ChatRequest
+from rillgate.providers.bedrock import BedrockProvider
 from tests.infra.cloudformation import ROOT, Stack
 
 SOURCE: Final = ROOT / "functions" / "rillgate"
 ARN: Final = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:openai-AbCdEf"
+MODEL: Final = "arn:aws:bedrock:*::foundation-model/anthropic.*"
+PROFILE: Final = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-x-v1:0"
 TABLE: Final = "<Tables.Outputs.TableArn>"
 ALL: Final = {
     "ConfigSource": "ssm:/rillgate/config",
     "ProviderKeySecretArn": ARN,
+    "BedrockModels": f"{MODEL},{PROFILE}",
     "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1",
     "Deployment": "Canary10Percent5Minutes",
     "Observability": "on",
@@ -72,19 +77,34 @@ def secret_calls() -> Mapping[str, str]:
     }
 
 
+# An operation of Bedrock's API → the action that allows it, as its reference says under "Permissions".
+BEDROCK_ACTIONS: Final = {
+    "converse": "bedrock:InvokeModel",
+    "converse-stream": "bedrock:InvokeModelWithResponseStream",
+}
+
+
+def bedrock_calls() -> set[str]:
+    """What the provider calls, streaming and not, as IAM names it."""
+    provider = BedrockProvider("aws")
+    fields = {"messages": [{"role": "user", "content": "hi"}]}
+    built = [provider.build(ChatRequest(fields, "m", stream=stream), "m", 9) for stream in (True, False)]
+    return {BEDROCK_ACTIONS[request.path.rpartition("/")[2]] for request in built}
+
+
 def callers_of_aws() -> set[str]:
     """Modules that make signed calls."""
     return {
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*.py")
-        if re.search(r"\bAwsJsonCalls\(", path.read_text(encoding="utf-8"))
+        if re.search(r"\b(AwsJsonCalls|Signer)\(", path.read_text(encoding="utf-8"))
         and "class AwsJsonCalls" not in path.read_text()
     }
 
 
 def test_policy_comparison_knows_every_place_that_calls_aws() -> None:
     """A new caller has to be looked at here, and its calls allowed."""
-    assert callers_of_aws() == {"app/stores.py", "app/aws_secrets.py"}
+    assert callers_of_aws() == {"app/stores.py", "app/aws_secrets.py", "app/bedrock_location.py"}
 
 
 def test_policy_of_the_ledger_is_what_its_store_calls_on_its_table() -> None:
@@ -127,6 +147,38 @@ def test_policy_of_keys_is_what_is_fetched_from_where(given: dict[str, str], exp
     assert expected.keys() <= set(calls)
 
 
+@pytest.mark.parametrize(
+    ("models", "expected"), [("", set()), (MODEL, {MODEL}), (f"{MODEL},{PROFILE}", {MODEL, PROFILE})]
+)
+def test_policy_of_bedrock_is_what_its_provider_calls_on_the_models_that_are_named(
+    models: str, expected: set[str]
+) -> None:
+    """Both ways to call a model and nothing else of Bedrock; without models there is nothing."""
+    found = allowed(Stack(BedrockModels=models))
+    actions = {action for action in found if action.startswith("bedrock:")}
+    assert actions == (bedrock_calls() if expected else set())
+    assert all(found[action] == expected for action in actions)
+
+
+@pytest.mark.parametrize(
+    ("models", "taken"),
+    [
+        ("", True),
+        (MODEL, True),
+        (f"{MODEL},{PROFILE}", True),
+        ("arn:aws-cn:bedrock:cn-north-1:123456789012:application-inference-profile/abc123", True),
+        ("*", False),
+        (f"{MODEL}, {PROFILE}", False),
+        ("arn:aws:bedrock:*:*:*", False),
+        ("arn:aws:s3:::bucket", False),
+    ],
+)
+def test_parameter_of_bedrock_takes_arns_of_models_alone(models: str, taken: bool) -> None:
+    """Not everything, by mistake."""
+    pattern = Stack().template["Parameters"]["BedrockModels"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, models)) is taken
+
+
 @pytest.mark.parametrize("given", [{}, ALL])
 def test_policies_allow_no_wildcard_action_and_hardly_a_wildcard_resource(given: dict[str, str]) -> None:
     """X-Ray alone knows no resources."""
@@ -141,7 +193,7 @@ def test_policies_allow_nothing_beside_what_is_named_here(given: dict[str, str])
     """With every option on as without any."""
     known = dynamodb_calls() | set(secret_calls().values()) | {"logs:CreateLogStream", "logs:PutLogEvents"}
     if given:
-        known |= {"kms:Decrypt", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+        known |= bedrock_calls() | {"kms:Decrypt", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
     found = allowed(Stack(**given))
     assert found.keys() <= known
     assert found["logs:PutLogEvents"] == {"<Logs.Arn>"}
