@@ -30,10 +30,9 @@ COMMAND: Final = Path(__file__).parents[2] / "build" / "ministack" / "bin" / "mi
 REMEDY: Final = "VENV=build/ministack VENV_PYTHON=python3.13 sh scripts/environment ministack"
 
 _LISTENS: Final = re.compile(rb"Running on http://127\.0\.0\.1:(\d+)")
-_ALLOW_DYNAMODB: Final = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}],
-}
+# It asks for actions of Bedrock that AWS does not have: there InvokeModel and its stream allow these calls.
+_ALLOWED: Final = ["dynamodb:*", "bedrock:Converse", "bedrock:ConverseStream"]
+_POLICY: Final = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": _ALLOWED, "Resource": "*"}]}
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,19 @@ class Ministack:
     url: str
 
     def new_key(self) -> Credentials:
-        """A key of a user who may do everything in DynamoDB."""
-        with closing(self._client("iam")) as iam:
+        """A key of a user who may do everything in DynamoDB, and call models."""
+        with closing(self.client("iam")) as iam:
             key = iam.create_access_key(UserName=USER)["AccessKey"]
         return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 
     def delete_key(self, credentials: Credentials) -> None:
         """From now on calls that this key has signed are refused."""
-        with closing(self._client("iam")) as iam:
+        with closing(self.client("iam")) as iam:
             iam.delete_access_key(UserName=USER, AccessKeyId=credentials.access_key_id)
 
     def session(self, credentials: Credentials) -> Credentials:
         """Temporary credentials, with a session token, in the name of a key."""
-        with closing(self._client("sts", credentials)) as sts:
+        with closing(self.client("sts", credentials)) as sts:
             session = sts.get_session_token(DurationSeconds=900)["Credentials"]
         return Credentials(
             session["AccessKeyId"],
@@ -70,12 +69,13 @@ class Ministack:
 
     def make_user(self) -> None:
         """The user that keys are for."""
-        with closing(self._client("iam")) as iam:
+        with closing(self.client("iam")) as iam:
             iam.create_user(UserName=USER)
-            policy = msgspec.json.encode(_ALLOW_DYNAMODB).decode()
-            iam.put_user_policy(UserName=USER, PolicyName="dynamodb", PolicyDocument=policy)
+            policy = msgspec.json.encode(_POLICY).decode()
+            iam.put_user_policy(UserName=USER, PolicyName="gateway", PolicyDocument=policy)
 
-    def _client(self, service: str, credentials: Credentials | None = None) -> Any:
+    def client(self, service: str, credentials: Credentials | None = None) -> Any:
+        """AWS's own client of a service, to be closed; as the root user without credentials."""
         return boto3.client(
             service,
             endpoint_url=self.url,
@@ -86,7 +86,7 @@ class Ministack:
 
 
 @contextmanager
-def ministack(folder: Path, *, auth: bool = True, port: int = 0) -> Iterator[Ministack]:
+def ministack(folder: Path, *, auth: bool = True, port: int = 0, models_url: str | None = None) -> Iterator[Ministack]:
     """Start it on loopback, with one user. `folder` takes what it writes.
 
     Skips the test where its environment is not there.
@@ -94,6 +94,7 @@ def ministack(folder: Path, *, auth: bool = True, port: int = 0) -> Iterator[Min
     Args:
         auth: whether signatures are checked. The functions that it runs have no key that it would take.
         port: where it listens; 0 for any free one, which the functions that it runs would not be told.
+        models_url: the server of Chat Completions behind its Bedrock, without /v1; None lets it make answers up.
     """
     if not COMMAND.exists():
         pytest.skip(f"ministack is not installed; with a Python 3.13: {REMEDY}")
@@ -108,6 +109,8 @@ def ministack(folder: Path, *, auth: bool = True, port: int = 0) -> Iterator[Min
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
     }
+    if models_url is not None:
+        environment["MINISTACK_BEDROCK_PROXY_URL"] = models_url
     process = subprocess.Popen(
         [COMMAND],
         env=environment,

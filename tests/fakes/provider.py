@@ -1,4 +1,6 @@
-"""A provider of OpenAI's Chat Completions that does what a test's script says, in the test's own event loop.
+"""A provider that does what a test's script says, in the test's own event loop.
+
+It knows where requests of OpenAI's, Anthropic's, Ollama's and Bedrock's APIs come to; scripts speak for any of them.
 
     async with FakeProvider() as fake:
         fake.script = chat(["Hel", "lo"])
@@ -13,19 +15,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import socket
 import sys
 import time
 from collections import deque
 from types import TracebackType
 from typing import Literal, Self, cast
+from urllib.parse import unquote
 
 from tests.fakes import http
 from tests.fakes.exchange import CREATED, Exchange, PeerGone, Script, linger_none
 from tests.fakes.script import Sleep, chat
 
 NOTSENT_LOWAT_BYTES = 16_384  # so that the kernel does not take megabytes which the client never reads
-CHAT_PATH = "/v1/chat/completions"
+CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/messages", "/api/chat"})
+BEDROCK_PATH = re.compile(r"/model/([^/]+)/converse(?:-stream)?")
 
 How = Literal["open", "fin", "rst", "ours"]
 
@@ -234,7 +239,7 @@ class FakeProvider:
 
     Attributes:
         script, by_model: see above. A generator can be played once only: use lists and functions here.
-        model_ids: what `GET /v1/models` lists; `models_script` answers instead when it is set.
+        model_ids: what `GET /v1/models` and `GET /api/tags` list; `models_script` answers instead when it is set.
         chats: the chat requests so far, in order of arrival; `others`: all other requests.
         connections: those open now; `connections_opened`: all there were.
         chunks_sent: content frames of all streams together.
@@ -355,9 +360,13 @@ class FakeProvider:
 
     def arrived(self, connection: Connection, first: str, headers: http.Headers, body: bytes) -> Exchange:
         """A request came whole."""
-        is_chat = first.startswith("POST ") and first.split(" ", 2)[1].partition("?")[0] == CHAT_PATH
+        method, target, _ = first.split(" ", 2)
+        path = target.partition("?")[0]
+        is_chat = method == "POST" and _is_chat(path)
         requests = self.chats if is_chat else self.others
         exchange = Exchange(self, connection, number=len(requests), first=first, headers=headers, body=body)
+        if BEDROCK_PATH.fullmatch(path):  # the model is a part of the address there
+            exchange.model = unquote(path.split("/")[2])
         requests.append(exchange)
         if is_chat and self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
@@ -365,12 +374,14 @@ class FakeProvider:
 
     def script_for(self, exchange: Exchange) -> Script:
         """What answers this request."""
-        if exchange.method == "POST" and exchange.path == CHAT_PATH:
+        if exchange.method == "POST" and _is_chat(exchange.path):
             if self._queue:
                 return self._queue.popleft()
             return self.by_model.get(exchange.model, self.script)
         if exchange.method == "GET" and exchange.path == "/v1/models":
             return self.models_script or self._list_models
+        if exchange.method == "GET" and exchange.path == "/api/tags":
+            return self.models_script or self._list_tags
         return self._unknown
 
     def take_permit(self) -> bool:
@@ -384,9 +395,16 @@ class FakeProvider:
         entries = [{"id": each, "object": "model", "created": CREATED, "owned_by": "fake"} for each in self.model_ids]
         await exchange.answer_json({"object": "list", "data": entries})
 
+    async def _list_tags(self, exchange: Exchange) -> None:
+        await exchange.answer_json({"models": [{"name": each, "model": each} for each in self.model_ids]})
+
     async def _unknown(self, exchange: Exchange) -> None:
         message = f"no {exchange.method} {exchange.path} here"
         await exchange.answer_json({"error": {"message": message, "type": "invalid_request_error"}}, 404)
+
+
+def _is_chat(path: str) -> bool:
+    return path in CHAT_PATHS or BEDROCK_PATH.fullmatch(path) is not None
 
 
 async def _main(port: int, pace_s: float) -> None:

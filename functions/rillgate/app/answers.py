@@ -1,4 +1,4 @@
-"""Answers that no stream is: JSON, and every error in OpenAI's shape."""
+"""Answers that no stream is: JSON, and every error in the shape that its client reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from rillgate.app.auth import CHALLENGE
 from rillgate.app.context import internal_error, journal_of
+from rillgate.app.spoken import OPENAI_DIALECT, dialect_of
 from rillgate.delivery.responses import error_headers
-from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.domain.ends import End
 from rillgate.domain.errors import AuthError, ClientError, RillgateError
 
-OPENAI_DIALECT = ChatCompletions()
+__all__ = ["EXCEPTION_HANDLERS", "OPENAI_DIALECT", "json_response", "private"]
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -31,14 +31,13 @@ def private(response: Response) -> Response:
 
 
 async def rillgate_error(request: Request, error: RillgateError) -> Response:
-    """Every error of ours, in OpenAI's shape."""
+    """Every error of ours, in the client's dialect."""
     journal_of(request.scope).failed(error)
     headers = {key.decode(): value.decode() for key, value in error_headers(error)}
     if isinstance(error, AuthError) and error.status == 401:
         headers["www-authenticate"] = CHALLENGE  # RFC 9110, section 11.6.1: a 401 says how
-    return Response(
-        OPENAI_DIALECT.error_body(error), status_code=error.status, headers=headers, media_type="application/json"
-    )
+    body = dialect_of(request.scope).error_body(error)
+    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
 
 async def http_exception(request: Request, error: HTTPException) -> Response:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from rillgate.app.spoken import dialect_of, id_headers
 from rillgate.delivery.responses import send_error
-from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Clock
 from rillgate.pipeline.journal import Journal
@@ -47,8 +47,8 @@ def internal_error() -> RillgateError:
 class RequestContext:
     """Wraps the whole app.
 
-    Errors that reach it before an answer has begun are answered in OpenAI's shape, since no route has said
-    otherwise; anything unexpected is logged without its values and answered 500.
+    Errors that reach it before an answer has begun are answered in the dialect of their path; anything unexpected is
+    logged without its values and answered 500.
 
     Attributes:
         on_request: called with the record of each request at its end, beside its log line.
@@ -71,18 +71,18 @@ class RequestContext:
             client_request_id=safe_client_id(header(scope, b"x-client-request-id")),
         )
         scope[JOURNAL] = journal
-        request_id = (b"x-request-id", journal.request_id.encode())
+        ids = id_headers(scope, journal.request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 journal.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), request_id]
+                message["headers"] = [*message.get("headers", ()), *ids]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            await self._answer(error, journal, send_with_id)
+            await self._answer(error, scope, journal, send_with_id)
         finally:
             if not (journal.quiet and journal.error is None):
                 self._tell(journal.record(self._clock.now()))
@@ -92,10 +92,10 @@ class RequestContext:
         for callback in self.on_request:
             callback(record)
 
-    async def _answer(self, error: Exception, journal: Journal, send: Send) -> None:
+    async def _answer(self, error: Exception, scope: Scope, journal: Journal, send: Send) -> None:
         if not isinstance(error, RillgateError):
             log_exception("request_failed", error, request_id=journal.request_id)
             error = internal_error()
         journal.failed(error)
         if journal.status is None:
-            await send_error(send, ChatCompletions(), error)
+            await send_error(send, dialect_of(scope), error)

@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -15,6 +15,7 @@ from rillgate import __version__
 from rillgate.app.access import AccessGuard
 from rillgate.app.answers import EXCEPTION_HANDLERS
 from rillgate.app.aws_secrets import AwsSecrets, FetchedKey
+from rillgate.app.backends import provider_of, signed_location
 from rillgate.app.books import Books
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
@@ -32,15 +33,18 @@ from rillgate.domain.ports import Clock, Ledger, Location, Siblings
 from rillgate.domain.request import Endpoint
 from rillgate.pipeline.call import Limits, Services
 from rillgate.pipeline.streams import Streams
-from rillgate.providers.openai import OpenAIProvider
 from rillgate.telemetry.clock import LoopClock
 from rillgate.telemetry.logs import log_event
 from rillgate.telemetry.metrics import Metrics
 from rillgate.upstream.exchange import Exchange
 
+if TYPE_CHECKING:
+    from rillgate.app.bedrock_location import BedrockLocation
+
 POOL_HEADROOM = 32  # for lists of models, beside the streams
 EXPOSED_HEADERS = [
     "x-request-id",
+    "request-id",
     "retry-after",
     "retry-after-ms",
     "x-should-retry",
@@ -102,6 +106,7 @@ class Gateway:
             connections_max=limits.streams_max + POOL_HEADROOM, user_agent=f"rillgate/{__version__}"
         )
         self.secrets = AwsSecrets(clock, os.environ)
+        self._locations_to_close: list[BedrockLocation] = []
         self.backends = {name: self._backend(name, provider) for name, provider in settings.providers.items()}
         self.catalog = Catalog(settings, self._list_models, clock, _log_no_list)
         self.on_started: list[Callable[[], None]] = []
@@ -155,6 +160,8 @@ class Gateway:
                 ending.push_async_callback(self.embedded.stop)
                 await self.embedded.start()
             ending.push_async_callback(self.secrets.aclose)
+            for location in self._locations_to_close:
+                ending.push_async_callback(location.aclose)
             ending.push_async_callback(self.exchange.aclose)
             ending.push_async_callback(self._settled)
             for callback in self.on_started:
@@ -174,9 +181,12 @@ class Gateway:
             location = self.embedded
         elif isinstance(provider.api_key, SecretName):
             location = FetchedKey(provider, provider.api_key, self.secrets)
+        elif provider.is_signed:
+            location = signed = signed_location(provider, self._clock, os.environ)
+            self._locations_to_close.append(signed)
         else:
             location = _Configured(provider.endpoint())
-        return Backend(OpenAIProvider(name, own_host=provider.is_openai_itself), location)
+        return Backend(provider_of(name, provider), location)
 
     def _readiness(self) -> Readiness:
         conditions = {"encoder": self.encoders.ready, "shutdown": lambda: not self.streams.draining}

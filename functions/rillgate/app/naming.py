@@ -15,7 +15,6 @@ import msgspec
 
 from rillgate.app.settings.types import (
     EMBEDDED_MODEL,
-    OPENAI_MODEL_DEFAULT,
     PATIENT_FIRST_TOKEN_S,
     RouteSettings,
     Settings,
@@ -232,10 +231,8 @@ class Names:
     def _fixed_default(self) -> _Place | None:
         """The default model that is known without asking the backend's provider."""
         name = self._settings.default.provider
-        provider = self._providers[name]
-        if provider.is_embedded:
-            return _Place(name, EMBEDDED_MODEL)
-        return _Place(name, OPENAI_MODEL_DEFAULT) if provider.is_openai_itself else None
+        model = self._providers[name].default_model
+        return None if model is None else _Place(name, model)
 
     def _timeouts(self, place: _Place, *, reasoning: bool) -> Timeouts:
         """The general timeouts, with more patience where they are not set, under the route's own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -14,20 +13,22 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from rillgate.app.access import is_forwarded, is_loopback_name
-from rillgate.app.answers import OPENAI_DIALECT, json_response, private
+from rillgate.app.answers import json_response, private
 from rillgate.app.auth import Door, check_model
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import journal_of
+from rillgate.app.count_tokens import counted_tokens
 from rillgate.app.deadline import time_left
 from rillgate.app.forwarded import is_unix_socket
+from rillgate.app.listed_models import model_object, models_object
 from rillgate.app.loopback import is_loopback_address
-from rillgate.app.naming import ModelEntry
 from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
 from rillgate.app.settings.types import Settings
+from rillgate.app.spoken import MESSAGES_DIALECT, MESSAGES_PATH, OPENAI_DIALECT, dialect_of
 from rillgate.app.tickets import check_user, parse_ticket_request, ticket_object
 from rillgate.app.usage import own_scopes, usage_object
-from rillgate.dialects import chat_completions, plain_chat
+from rillgate.dialects import chat_completions, messages, plain_chat
 from rillgate.dialects.plain_chat import EventSource
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import Dialect, Gatekeeper, Location, Provider, Siblings
@@ -90,6 +91,8 @@ class Handlers:
         """Every route but the page's."""
         return [
             _route("/v1/chat/completions", self.chat_completions, "POST"),
+            _route(MESSAGES_PATH, self.messages, "POST"),
+            _route(f"{MESSAGES_PATH}/count_tokens", self.count_tokens, "POST"),
             _route("/v1/models", self.models, "GET"),
             _route("/v1/models/{id:path}", self.model, "GET"),
             _route("/v1/requests/{id}/cancel", self.cancel, "POST"),
@@ -108,6 +111,21 @@ class Handlers:
         principal = await self._let_in(request)
         parsed = chat_completions.parse(await self._body(request))
         return await self._serve(request, principal, OPENAI_DIALECT, parsed)
+
+    async def messages(self, request: Request) -> Response:
+        """Anthropic's Messages, streaming and not."""
+        principal = await self._let_in(request)
+        parsed = messages.parse(await self._body(request), request.headers)
+        return await self._serve(request, principal, MESSAGES_DIALECT, parsed)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """How long a prompt is, as far as we can tell."""
+        principal = await self._let_in(request)
+        parsed = messages.parse_count(await self._body(request), request.headers)
+        routed = await self._catalog.resolve(parsed.model)
+        target = routed.targets[0]
+        check_model(principal, parsed.model or self._default_name(target))
+        return await counted_tokens(parsed, target, self._services)
 
     async def chat_stream(self, request: Request) -> Response:
         """One prompt, the same chunks."""
@@ -134,17 +152,14 @@ class Handlers:
         """What the caller can ask for."""
         principal = await self._let_in(request)
         entries = [entry for entry in await self._catalog.models() if principal.allows(entry.id)]
-        return json_response({"object": "list", "data": [self._model_object(entry) for entry in entries]})
+        return json_response(models_object(entries, dialect_of(request.scope)))
 
     async def model(self, request: Request) -> Response:
         """One of them."""
         principal = await self._let_in(request)
         entry = await self._catalog.get(request.path_params["id"])
         check_model(principal, entry.id)
-        return json_response(self._model_object(entry))
-
-    def _model_object(self, entry: ModelEntry) -> dict[str, Any]:
-        return {"id": entry.id, "object": "model", "created": 0, "owned_by": entry.provider}
+        return json_response(model_object(entry, dialect_of(request.scope)))
 
     async def cancel(self, request: Request) -> Response:
         """Stop a running request of the caller's own, by its `x-request-id` or the client's own id.

@@ -175,7 +175,8 @@ def _parts(message: Mapping[str, Any], where: str) -> Iterator[Text | Image | Do
     """The content; empty texts say nothing, and some families refuse them. A refusal is what the model said."""
     content = message.get("content")
     if isinstance(content, str):
-        content = [{"type": "text", "text": content, "cache_control": message.get("cache_control")}]
+        mark = None if message["role"] == "tool" else message.get("cache_control")  # there, of the whole result
+        content = [{"type": "text", "text": content, "cache_control": mark}]
     for position, part in enumerate(content or ()):
         read = _part(part, f"{where}.content[{position}]")
         if not (isinstance(read, Text) and not read.text):
@@ -262,6 +263,10 @@ def _detail(detail: Mapping[str, Any]) -> Reasoning:
 
 
 def _calls(message: Mapping[str, Any], where: str) -> Iterator[ToolCall]:
+    former = message.get("function_call")  # as there were no ids yet, a result names the function
+    if isinstance(former, dict) and isinstance(former.get("name"), str) and former["name"]:
+        name = former["name"]
+        yield ToolCall(name, name, _arguments(former.get("arguments"), f"{where}.function_call"))
     for position, call in enumerate(message.get("tool_calls") or ()):
         here = f"{where}.tool_calls[{position}]"
         function = call.get("function")

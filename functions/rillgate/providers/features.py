@@ -87,7 +87,18 @@ def _custom_tools(fields: Fields) -> bool:
 
 def _forced_tools(fields: Fields) -> bool:
     choice = fields.get("tool_choice")
-    return choice == "required" or (isinstance(choice, dict) and choice.get("type") == "function")
+    if not isinstance(choice, dict):
+        return bool(choice == "required")
+    allowed = choice.get("allowed_tools")
+    return choice.get("type") == "function" or (isinstance(allowed, dict) and allowed.get("mode") == "required")
+
+
+def _one_call(fields: Fields) -> bool:
+    return fields.get("parallel_tool_calls") is False
+
+
+def _end_user(fields: Fields) -> bool:
+    return any(fields.get(name) for name in ("user", "safety_identifier"))
 
 
 def _format(kind: str) -> Callable[[Fields], bool]:
@@ -129,10 +140,14 @@ FEATURES = (
     Feature("image_urls", "images by their address", "messages", _image_urls),
     Feature("documents", "files such as PDF, as data", "messages", _has_part("file")),
     Feature("sound", "recorded sound", "messages", _has_part("input_audio")),
-    Feature("tools", "tools, calls and their results", "tools", _has("tools")),
+    Feature("tools", "tools, calls and their results", "tools", lambda fields: bool(fields.get("tools"))),
     Feature("custom_tools", "tools that take free text", "tools", _custom_tools),
+    Feature(
+        "functions", "functions, as tools were once called", "functions", lambda fields: bool(fields.get("functions"))
+    ),
+    Feature("web_search", "the provider's own search of the web", "web_search_options", _has("web_search_options")),
     Feature("tool_choice", "tools that must be called", "tool_choice", _forced_tools),
-    Feature("parallel_tool_calls", "one call at a time", "parallel_tool_calls", _has("parallel_tool_calls")),
+    Feature("parallel_tool_calls", "one call at a time", "parallel_tool_calls", _one_call),
     Feature("json_schema", "answers after a JSON schema", "response_format", _format("json_schema")),
     Feature("json_object", "answers in JSON of any form", "response_format", _format("json_object")),
     Feature("stop", "stop sequences", "stop", _has("stop")),
@@ -149,6 +164,6 @@ FEATURES = (
     Feature("reasoning_effort", "how much to think", "reasoning_effort", _has("reasoning_effort")),
     Feature("reasoning_kept", "earlier reasoning with its signature", "messages", _reasoning_kept),
     Feature("cache_marks", "marks where a prompt may be cached", "messages", _cache_marks),
-    Feature("end_user", "the end user's identifier", "user", lambda fields: bool(fields.get("user"))),
+    Feature("end_user", "the end user's identifier", "user", _end_user),
     Feature("service_tier", "a service tier", "service_tier", _has("service_tier")),
 )

@@ -23,8 +23,10 @@ from rillgate.domain.delta import (
     EndDelta,
     ErrorDelta,
     FinishDelta,
+    OpaqueReasoningDelta,
     ReasoningDelta,
     RefusalDelta,
+    SignatureDelta,
     TextDelta,
     ToolDelta,
     UsageDelta,
@@ -35,6 +37,7 @@ from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.domain.usage import Usage
 from rillgate.providers.features import FEATURES, Handling
 from rillgate.providers.openai_errors import error_from_object, error_from_response
+from rillgate.providers.openai_foreign import plain_fields
 from rillgate.wire.sse import SseReader
 
 DONE = b"[DONE]"
@@ -61,15 +64,20 @@ class OpenAIProvider:
 
     def __init__(self, name: str, *, own_host: bool) -> None:
         self._name = name
+        self._own_host = own_host
         self._cap_field = "max_completion_tokens" if own_host else "max_tokens"
 
     def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest:
         """The client's fields with the routed model, one cap, and usage always asked for.
 
         Shape:  {"model": "fast", "messages": […], "max_tokens": 9} → POST /chat/completions with the routed name.
-        Raises: ClientError: the fields are nested too deeply to be written.
+        Raises: ClientError: the fields are nested too deeply to be written, or came from another dialect with something
+                in them that cannot be said here.
         """
-        fields = {key: value for key, value in request.fields.items() if key not in CAP_FIELDS}
+        said = request.fields
+        if request.dialect != self.dialect:
+            said = plain_fields(said, own_host=self._own_host)
+        fields = {key: value for key, value in said.items() if key not in CAP_FIELDS}
         fields["model"] = model
         fields[self._cap_field] = output_tokens_max
         options = fields.pop("stream_options", None) or {}
@@ -135,6 +143,7 @@ class _Message(msgspec.Struct):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
     refusal: Any = None
     tool_calls: Any = None
     function_call: Any = None
@@ -249,6 +258,8 @@ def _decode_message(choice: int, message: _Message, deltas: list[Delta]) -> None
     reasoning = message.reasoning_content or message.reasoning
     if reasoning:
         deltas.append(ReasoningDelta(choice, _text(reasoning)))
+    if isinstance(message.reasoning_details, list):
+        _decode_details(choice, message.reasoning_details, deltas, said=bool(reasoning))
     content = message.content
     if content:
         if isinstance(content, str):
@@ -265,6 +276,21 @@ def _decode_message(choice: int, message: _Message, deltas: list[Delta]) -> None
         _decode_call(choice, {}, message.function_call, 0, deltas)
     if isinstance(message.audio, dict) and message.audio:  # sound itself is no text, but a sign of life
         deltas.append(TextDelta(choice, _text(message.audio.get("transcript"))))
+
+
+def _decode_details(choice: int, details: list[Any], deltas: list[Delta], *, said: bool) -> None:
+    """OpenRouter's `reasoning_details`: what the model's family wants back. `said`: their text stands beside them."""
+    for detail in details:
+        if not isinstance(detail, dict):
+            continue
+        text = detail.get("text") or detail.get("summary")
+        if isinstance(text, str) and not said:
+            deltas.append(ReasoningDelta(choice, text))
+        origin = str(detail.get("format") or "")
+        if isinstance(detail.get("signature"), str) and detail["signature"]:
+            deltas.append(SignatureDelta(choice, detail["signature"], origin))
+        if isinstance(detail.get("data"), str) and detail["data"]:
+            deltas.append(OpaqueReasoningDelta(choice, detail["data"], origin))
 
 
 def _decode_parts(choice: int, parts: Any, deltas: list[Delta]) -> None:
@@ -384,6 +410,7 @@ def usage_from_object(usage: Mapping[str, Any]) -> Usage:
         input_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
         cached_input_tokens=_count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
+        cache_write_tokens=_count(_get(usage.get("prompt_tokens_details"), "cache_write_tokens")),
         reasoning_tokens=_count(_get(usage.get("completion_tokens_details"), "reasoning_tokens")),
     )
 

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -23,6 +23,7 @@ CLOSE_TIMEOUT_S = 2.0
 POOL_TIMEOUT_S = 5.0  # a pool has room for every stream, so waiting for it is our own fault
 ERROR_BODY_BYTES_MAX = 65536
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+REFUSALS = frozenset({400, 401, 403})  # statuses that may be about a signature
 
 # httpx2's own transport raises httpx2's exceptions, ours lets httpcore's through.
 BROKEN = (httpx2.ReadError, httpx2.RemoteProtocolError, httpcore2.ReadError, httpcore2.RemoteProtocolError)
@@ -88,6 +89,14 @@ class UpstreamResponse:
         return bytes(body[:ERROR_BODY_BYTES_MAX])
 
 
+@runtime_checkable
+class LearningSigner(Protocol):
+    """An `Endpoint.sign` that wants to know why it was refused: its key may have ended, its clock may be wrong."""
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Take the headers of an answer whose status is one of `REFUSALS`; names in any case."""
+
+
 class Exchange:
     """All connections to all providers: one client for each origin, one TLS context for all.
 
@@ -117,6 +126,8 @@ class Exchange:
     ) -> AsyncIterator[UpstreamResponse]:
         """Send the request and give the response as soon as its headers are there.
 
+        Where the endpoint wants signatures, each call is signed anew.
+
         `on_sending` is called when there is a connection and the request's first byte is about to be written.
 
         Leaving the block closes the response: a connection whose body was read to its end goes back to the pool,
@@ -127,15 +138,15 @@ class Exchange:
             CapacityError: no free connection within the pool's timeout.
         """
         client = self._client(endpoint.base_url)
+        headers = [("accept-encoding", "identity"), ("user-agent", self._user_agent)]
+        headers += [*endpoint.headers, *request.headers]
+        url = endpoint.base_url + request.path
+        if endpoint.sign is not None:
+            headers += endpoint.sign(request.method, url, headers, request.body)
         outgoing = client.build_request(
             request.method,
-            endpoint.base_url + request.path,
-            headers=[
-                ("accept-encoding", "identity"),
-                ("user-agent", self._user_agent),
-                *endpoint.headers,
-                *request.headers,
-            ],
+            url,
+            headers=headers,
             content=request.body or None,
             timeout=timeout(connect_s, pool_s),
             extensions=_trace(on_sending) if on_sending is not None else None,
@@ -143,6 +154,9 @@ class Exchange:
         with _mapped(provider):
             response = await client.send(outgoing, stream=True)
         try:
+            signer: object = endpoint.sign
+            if response.status_code in REFUSALS and isinstance(signer, LearningSigner):
+                signer.learn(response.headers)
             encoding = response.headers.get("content-encoding", "identity")
             if encoding not in ("", "identity"):
                 raise UpstreamError(f"Provider {provider!r} compressed its answer ({encoding}) without being asked.")

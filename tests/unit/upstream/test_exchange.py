@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec import structs
 
 from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTruncated
 from rillgate.domain.request import Endpoint, UpstreamRequest
@@ -201,3 +202,52 @@ async def test_exchange_json_answer_says_so() -> None:
                 kinds.append(response.is_event_stream)
                 await response.read()
         assert kinds == [False, True, False]
+
+
+async def test_exchange_signs_the_very_bytes_that_go_out() -> None:
+    """Method, URL, headers and body as the provider gets them, and anew for every call; what is signed comes along."""
+    asked: list[tuple[str, str, Sequence[tuple[str, str]], bytes]] = []
+
+    def sign(method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> Sequence[tuple[str, str]]:
+        asked.append((method, url, tuple(headers), body))
+        return [("x-signature", str(len(asked)))]
+
+    odd = structs.replace(CHAT, path="/model/a%3Ab%2Fc~d!e/converse?x=%2F&y=a+b")
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        there = Endpoint(fake.base_url, (("x-key", "k"),), sign=sign)
+        for _ in range(2):
+            async with exchange.open("fake", there, odd, connect_s=5) as response:
+                await response.read()
+        seen = fake.chats + fake.others
+        assert [each.headers["x-signature"] for each in seen] == ["1", "2"]
+        for each, (method, url, headers, body) in zip(seen, asked, strict=True):
+            target = f"{each.path}?{each.query}"
+            assert (method, url, body) == (each.method, f"http://127.0.0.1:{fake.port}{target}", each.body)
+            assert all(each.headers[name] == value for name, value in headers)
+            assert {"x-key", "content-type", "user-agent"} <= {name for name, _ in headers}
+
+
+@pytest.mark.parametrize(("status", "learned"), [(400, True), (401, True), (403, True), (404, False), (500, False)])
+async def test_exchange_tells_a_signer_that_learns_of_a_refusal(status: int, learned: bool) -> None:
+    """The headers alone: the body is still to come. Other answers are not about signatures."""
+
+    class Signer:
+        told: list[str]
+
+        def __init__(self) -> None:
+            self.told = []
+
+        def __call__(self, *_: object) -> Sequence[tuple[str, str]]:
+            return ()
+
+        def learn(self, headers: Mapping[str, str]) -> None:
+            self.told.append(headers["x-request-id"])
+
+    signer = Signer()
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Error(status)]
+        there = Endpoint(fake.base_url, sign=signer)
+        async with exchange.open("fake", there, CHAT, connect_s=5) as response:
+            assert response.status == status
+            await response.read()
+    assert signer.told == (["fake-0"] if learned else [])

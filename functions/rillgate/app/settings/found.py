@@ -98,7 +98,7 @@ def ollama_base_url(host: str) -> str:
 
 
 def without_v1(base_url: str) -> str:
-    """An address as the tools of kinds take it that write /v1, or no such thing, themselves; many write it all the same.
+    """An address without the /v1 that many write behind it, for kinds whose own tools want none.
 
     Shape: 'http://127.0.0.1:8080/v1/' → 'http://127.0.0.1:8080'
     """

@@ -7,8 +7,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rillgate.app.settings.found import PROVIDER_VARIABLES
 from rillgate.app.settings.load import SettingsError, load_settings
-from rillgate.app.settings.schema import SCHEMA, Each, Rows, Table
+from rillgate.app.settings.schema import KINDS, SCHEMA, Each, Rows, Table
 
 NOWHERE = Path("/nonexistent")
 NAMES = {"providers": "lab.", "prices": "lab."}
@@ -68,8 +69,8 @@ def test_settings_any_texts_are_accepted_or_refused_in_one_line(environ: dict[st
 
 @given(
     st.dictionaries(
-        st.sampled_from(["OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_HOST", "RILLGATE_BACKEND", "RILLGATE_MODEL"]),
-        st.text() | st.sampled_from(["openai", "embedded", "http://[", "[::1", "a:b:c", "http://a]b"]),
+        st.sampled_from([*sorted(PROVIDER_VARIABLES), "AWS_REGION", "RILLGATE_BACKEND", "RILLGATE_MODEL"]),
+        st.text() | st.sampled_from([*KINDS, "http://[", "[::1", "a:b:c", "http://a]b", "eu-west-1"]),
     )
 )
 def test_settings_any_usual_variables_are_accepted_or_refused_in_one_line(environ: dict[str, str]) -> None:

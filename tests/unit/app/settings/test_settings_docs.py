@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 from rillgate.app.embedded_child import ALIAS
+from rillgate.app.settings.found import PROVIDER_VARIABLES
 from rillgate.app.settings.load import load_settings
-from rillgate.app.settings.providers import VARIABLES_NOT_YET
+from rillgate.app.settings.providers import BASE_URLS, KINDS_READY
 from rillgate.app.settings.schema import SCHEMA, TIMEOUTS, Each, Rows, Table
 from rillgate.app.settings.types import (
+    ANTHROPIC_MODEL_DEFAULT,
+    BEDROCK_MODEL_DEFAULT,
     EMBEDDED_MODEL,
-    OPENAI_BASE_URL,
     OPENAI_MODEL_DEFAULT,
     PATIENT_FIRST_TOKEN_S,
     AuthSettings,
@@ -39,13 +41,13 @@ CLASSES: dict[str, type] = {
     "prices": PriceSettings,
 }
 FOUND_OUT = {
-    "providers": {"found_in", "ollama"},
+    "providers": {"found_in", "ollama", "bearer"},
     "routes": {"timeouts"},
     "server": {"inherited", "http_endpoint"},
 }
 SPELLED = {"providers": "providers.NAME", "routes": "routes[0]", "prices": 'prices."GLOB"'}
 # What stands in for an absent key is not the class's own default, but what the loader makes of it.
-MEANT = {"providers.NAME.base_url": f'"{OPENAI_BASE_URL}"', "providers.NAME.api_key": '"none"'}
+MEANT = {"providers.NAME.base_url": "by kind", "providers.NAME.api_key": '"none"'}
 
 
 def keys_of(section: str) -> set[str]:
@@ -108,8 +110,13 @@ def test_configuration_page_example_loads(tmp_path: Path) -> None:
 def test_configuration_page_names_what_is_found_and_what_is_not_used() -> None:
     """Variables and constants on the page are those of the code."""
     page = PAGE.read_text(encoding="utf-8")
-    for word in (*VARIABLES_NOT_YET, EMBEDDED_MODEL, OPENAI_MODEL_DEFAULT, f"{PATIENT_FIRST_TOKEN_S:g} for Ollama"):
+    models = (EMBEDDED_MODEL, OPENAI_MODEL_DEFAULT, ANTHROPIC_MODEL_DEFAULT, BEDROCK_MODEL_DEFAULT)
+    for word in (*PROVIDER_VARIABLES, *models, f"{PATIENT_FIRST_TOKEN_S:g} for Ollama"):
         assert word in page
+    for kind in KINDS_READY:
+        assert f"`{kind}`" in page
+    for base_url in BASE_URLS.values():
+        assert f"`{base_url}`" in page
 
 
 def test_embedded_model_has_one_name() -> None:

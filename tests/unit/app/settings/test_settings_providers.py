@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rillgate.app.settings.found import VARIABLES_NOT_YET, ollama_base_url
 from rillgate.app.settings.load import ProviderSettings, Secret
-from rillgate.app.settings.providers import VARIABLES_NOT_YET, ollama_base_url
 from rillgate.app.settings.rules import Misfit
 from tests.unit.app.settings.settings_support import load, refusal
 
@@ -39,17 +39,46 @@ def found(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, tuple[str, st
             {"openai": ("openai", "http://127.0.0.1:1/v1", "k-1")},
         ),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, {"openai": ("openai", "http://127.0.0.1:1/v1", None)}),
-        ({"OLLAMA_HOST": "box"}, {"ollama": ("openai", "http://box:11434/v1", None)}),
+        ({"OLLAMA_HOST": "box"}, {"ollama": ("ollama", "http://box:11434", None)}),
         (
             {"OLLAMA_HOST": "box", "OPENAI_API_KEY": "k-1", "RILLGATE_BACKEND": "embedded"},
             {
                 "openai": ("openai", "https://api.openai.com/v1", "k-1"),
-                "ollama": ("openai", "http://box:11434/v1", None),
+                "ollama": ("ollama", "http://box:11434", None),
                 "embedded": ("embedded", "", None),
             },
         ),
         ({"RILLGATE_BACKEND": "embedded"}, {"embedded": ("embedded", "", None)}),
-        ({"ANTHROPIC_API_KEY": "k-2"}, {"embedded": ("embedded", "", None)}),
+        ({"ANTHROPIC_API_KEY": "k-2"}, {"anthropic": ("anthropic", "https://api.anthropic.com", "k-2")}),
+        (
+            {"ANTHROPIC_AUTH_TOKEN": "k-3", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1/v1/"},
+            {"anthropic": ("anthropic", "http://127.0.0.1:1", "k-3")},
+        ),
+        (
+            {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1", "OPENAI_API_KEY": "k-1"},
+            {
+                "openai": ("openai", "https://api.openai.com/v1", "k-1"),
+                "anthropic": ("anthropic", "http://127.0.0.1:1", None),
+            },
+        ),
+        (
+            {"AWS_BEARER_TOKEN_BEDROCK": "k-4", "AWS_REGION": "eu-west-1"},
+            {"bedrock": ("bedrock", "https://bedrock-runtime.eu-west-1.amazonaws.com", "k-4")},
+        ),
+        (
+            {"AWS_BEARER_TOKEN_BEDROCK": "k-4", "AWS_DEFAULT_REGION": "cn-north-1"},
+            {"bedrock": ("bedrock", "https://bedrock-runtime.cn-north-1.amazonaws.com.cn", "k-4")},
+        ),
+        ({"AWS_BEARER_TOKEN_BEDROCK": "k-4"}, {"embedded": ("embedded", "", None)}),
+        (
+            {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "eu-west-1"},
+            {"embedded": ("embedded", "", None)},
+        ),
+        (
+            {"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:2/"},
+            {"bedrock": ("bedrock", "http://127.0.0.1:2", None)},
+        ),
+        ({"RILLGATE_BACKEND": "ollama"}, {"ollama": ("ollama", "http://127.0.0.1:11434", None)}),
     ],
 )
 def test_providers_without_table_are_found_from_variables(
@@ -88,26 +117,26 @@ def test_providers_variable_of_kind_not_there_yet_is_a_notice(tmp_path: Path, va
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
-        ("box", "http://box:11434/v1"),
-        ("box:81", "http://box:81/v1"),
-        ("127.0.0.1", "http://127.0.0.1:11434/v1"),
-        (" '10.0.0.1:81' ", "http://10.0.0.1:81/v1"),
-        ("0.0.0.0", "http://127.0.0.1:11434/v1"),
-        ("0.0.0.0:81", "http://127.0.0.1:81/v1"),
-        (":81", "http://127.0.0.1:81/v1"),
-        ("::", "http://[::1]:11434/v1"),
-        ("[::]:81", "http://[::1]:81/v1"),
-        ("::1", "http://[::1]:11434/v1"),
-        ("http://box:81", "http://box:81/v1"),
-        ("http://box", "http://box/v1"),
-        ("https://box/", "https://box/v1"),
-        ("https://box:81/ollama/", "https://box:81/ollama/v1"),
-        ("http://box:81/v1", "http://box:81/v1"),
-        ("http://0.0.0.0:81", "http://127.0.0.1:81/v1"),
+        ("box", "http://box:11434"),
+        ("box:81", "http://box:81"),
+        ("127.0.0.1", "http://127.0.0.1:11434"),
+        (" '10.0.0.1:81' ", "http://10.0.0.1:81"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:81", "http://127.0.0.1:81"),
+        (":81", "http://127.0.0.1:81"),
+        ("::", "http://[::1]:11434"),
+        ("[::]:81", "http://[::1]:81"),
+        ("::1", "http://[::1]:11434"),
+        ("http://box:81", "http://box:81"),
+        ("http://box", "http://box"),
+        ("https://box/", "https://box"),
+        ("https://box:81/ollama/", "https://box:81/ollama"),
+        ("http://box:81/v1", "http://box:81"),
+        ("http://0.0.0.0:81", "http://127.0.0.1:81"),
     ],
 )
 def test_ollama_host_is_read_as_ollama_reads_it(host: str, expected: str) -> None:
-    """Its forms lead to the OpenAI-compatible surface; an address of all interfaces means this machine."""
+    """Its forms lead to the server itself; an address of all interfaces means this machine."""
     assert ollama_base_url(host) == expected
 
 
@@ -122,12 +151,15 @@ def test_ollama_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
     assert "u:p" not in message
 
 
-def test_providers_ollama_is_recognised_by_variable_or_port(tmp_path: Path) -> None:
+def test_providers_ollama_is_recognised_by_kind_variable_or_port(tmp_path: Path) -> None:
     """It loads models on demand, so its first token may take longer."""
     assert load(tmp_path, environ={"OLLAMA_HOST": "http://box"}).providers["ollama"].ollama
     toml = LAB + '[providers.local]\nkind = "openai"\nbase_url = "http://127.0.0.1:11434/v1"\n'
+    toml += '[providers.far]\nkind = "ollama"\nbase_url = "http://box/v1"\n'
     providers = load(tmp_path, toml).providers
     assert providers["local"].ollama
+    assert providers["far"].ollama
+    assert providers["far"].base_url == "http://box"
     assert not providers["lab"].ollama
 
 
@@ -160,13 +192,17 @@ def test_backend_variable_chooses_the_default_provider(
             None,
             "'openai' needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys; set one of them",
         ),
-        ("ollama", None, "'ollama' is not there yet; unset it and set OLLAMA_HOST"),
-        ("anthropic", None, "'anthropic' is not there yet; set it to embedded or openai"),
-        ("bedrock", LAB, "'bedrock' is not there yet; set it to embedded or openai"),
-        ("gemini", None, "'gemini' is not there yet"),
+        (
+            "anthropic",
+            None,
+            "'anthropic' needs ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for a server without keys; set one of them",
+        ),
+        ("bedrock", None, "'bedrock' needs a region; set AWS_REGION"),
+        ("bedrock", LAB, "rillgate.toml has no provider of kind 'bedrock'; add one"),
+        ("gemini", None, "'gemini' is not there yet; set it to embedded, openai, anthropic, ollama or bedrock"),
         ("azure", None, "'azure' is not there yet"),
         ("OpenAI", None, "unknown value 'OpenAI'; did you mean 'openai'?"),
-        ("x", None, "unknown value 'x'; set it to embedded or openai"),
+        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama or bedrock"),
         ("embedded", LAB, "rillgate.toml has no provider of kind 'embedded'; add one with kind = \"embedded\" under"),
     ],
 )
@@ -215,12 +251,24 @@ def test_model_variable_may_name_the_embedded_model(tmp_path: Path, name: str) -
         ("[providers.a]", 'providers.a: has no kind; add one, such as kind = "openai"'),
         ('[providers.a]\nbase_url = "http://a/v1"', "providers.a: has no kind; add one"),
         (
-            '[providers.a]\nkind = "ollama"',
-            "providers.a.kind: 'ollama' is not there yet; use kind = \"openai\" with base_url = "
-            '"http://127.0.0.1:11434/v1"',
+            '[providers.a]\nkind = "anthropic"',
+            'providers.a: api.anthropic.com answers nobody without a key; add api_key = "env:ANTHROPIC_API_KEY"',
         ),
-        ('[providers.a]\nkind = "anthropic"', "providers.a.kind: 'anthropic' is not there yet; use kind = \"openai\""),
-        ('[providers.a]\nkind = "bedrock"', "providers.a.kind: 'bedrock' is not there yet; use kind"),
+        (
+            "[providers.a]\nkind = 'anthropic'\napi_key = 'env:K'\nheaders = {X-Api-Key = 'k'}",
+            "providers.a.headers: x-api-key is what api_key sends already; keep one of the two",
+        ),
+        (
+            "[providers.a]\nkind = 'anthropic'\napi_key = 'env:K'\nheaders = {Authorization = 'k'}",
+            "providers.a.headers: authorization is a second credential beside api_key; keep one of the two",
+        ),
+        ('[providers.a]\nkind = "bedrock"', "providers.a: has no region; add one, such as region = "),
+        ("[providers.a]\nkind = 'bedrock'\nbase_url = 'http://b'", "providers.a: has no region; add one, such as"),
+        (
+            "[providers.a]\nkind = 'bedrock'\nregion = 'EU'",
+            "providers.a.region: expected an AWS region, got 'EU'; give",
+        ),
+        ("[providers.a]\nkind = 'ollama'\nregion = 'eu-west-1'", 'providers.a.region: is of no use to kind = "ollama"'),
         ('[providers.a]\nkind = "gemini"', "providers.a.kind: 'gemini' is not there yet; use kind"),
         ('[providers.a]\nkind = "azure"', "providers.a.kind: 'azure' is not there yet; use kind"),
         ("providers.a = 'sk-secret'", "providers.a: expected a table, got text; write it as [providers.a]"),
@@ -277,6 +325,12 @@ def test_providers_table_that_cannot_be_is_one_line(tmp_path: Path, toml: str, e
             {"OPENAI_BASE_URL": "https://api.openai.com/v1"},
             "OPENAI_BASE_URL: api.openai.com answers nobody without a key;",
         ),
+        (
+            {"ANTHROPIC_BASE_URL": "https://api.anthropic.com"},
+            "ANTHROPIC_BASE_URL: api.anthropic.com answers nobody without a key; set ANTHROPIC_API_KEY",
+        ),
+        ({"ANTHROPIC_AUTH_TOKEN": "k-1 k-2"}, "ANTHROPIC_AUTH_TOKEN: the key holds white space or characters"),
+        ({"AWS_BEARER_TOKEN_BEDROCK": "k-1", "AWS_REGION": "x/y"}, "AWS_REGION: expected an AWS region, got 'x/y'"),
         ({"OPENAI_API_KEY": "k-1 k-2"}, "OPENAI_API_KEY: the key holds white space or characters"),
         ({"OPENAI_API_KEY": "k-1\u2026"}, "OPENAI_API_KEY: the key holds white space or characters"),
     ],
@@ -307,6 +361,63 @@ def test_providers_variable_that_fits_two_names_is_refused(tmp_path: Path) -> No
     assert message == (
         "RILLGATE_PROVIDERS__A_B__KIND: providers: 'A_B' may mean 'a-b' and 'a.b'; set it in the file, or rename one"
     )
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"ANTHROPIC_API_KEY": "k-1", "ANTHROPIC_AUTH_TOKEN": "k-2"}, ("x-api-key", "k-1")),
+        ({"ANTHROPIC_AUTH_TOKEN": "k-2"}, ("authorization", "Bearer k-2")),
+        ({"AWS_BEARER_TOKEN_BEDROCK": "k-3", "AWS_REGION": "eu-west-1"}, ("authorization", "Bearer k-3")),
+        ({"OPENAI_API_KEY": "k-4"}, ("authorization", "Bearer k-4")),
+    ],
+)
+def test_provider_key_goes_out_in_the_header_of_its_kind(
+    tmp_path: Path, environ: dict[str, str], expected: tuple[str, str]
+) -> None:
+    """One credential, where the provider's own SDK puts it."""
+    (provider,) = load(tmp_path, environ=environ).providers.values()
+    assert provider.endpoint().headers == (expected,)
+    assert not provider.is_signed
+
+
+def test_provider_bedrock_without_a_key_is_signed(tmp_path: Path) -> None:
+    """Its region comes from the table or from AWS's own variables; with a key and an address it needs none."""
+    toml = "[providers.a]\nkind = 'bedrock'\nregion = 'eu-west-1'\n[providers.b]\nkind = 'bedrock'\n"
+    toml += "[providers.c]\nkind = 'bedrock'\nbase_url = 'http://b/'\napi_key = 'env:K'\n"
+    providers = load(tmp_path, toml, environ={"AWS_REGION": "us-east-1", "K": "k"}).providers
+    assert providers["a"].is_signed
+    assert (providers["a"].region, providers["b"].region) == ("eu-west-1", "us-east-1")
+    assert providers["a"].base_url == "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    assert providers["b"].base_url == "https://bedrock-runtime.us-east-1.amazonaws.com"
+    assert providers["c"].base_url == "http://b"
+    assert not providers["c"].is_signed
+    assert load(tmp_path, toml[toml.index("[providers.c]") :], environ={"K": "k"}).providers["c"].region is None
+
+
+def test_provider_bedrock_key_without_region_is_a_notice(tmp_path: Path) -> None:
+    """The variable may be there for another tool; by name it is an error."""
+    (notice,) = load(tmp_path, environ={"AWS_BEARER_TOKEN_BEDROCK": "k-1"}).notices
+    assert notice == "AWS_BEARER_TOKEN_BEDROCK is set, but no region (AWS_REGION): it is not used"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"ANTHROPIC_API_KEY": "k"}, "claude-haiku-4-5"),
+        ({"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}, None),
+        ({"RILLGATE_BACKEND": "ollama"}, None),
+        ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "eu-west-1"}, "amazon.nova-lite-v1:0"),
+        ({"OPENAI_API_KEY": "k"}, "gpt-4.1-mini"),
+        ({}, "smollm2-135m"),
+    ],
+)
+def test_provider_default_model_is_known_where_every_account_has_it(
+    tmp_path: Path, environ: dict[str, str], expected: str | None
+) -> None:
+    """Elsewhere the provider's list says what there is."""
+    (provider,) = load(tmp_path, environ=environ).providers.values()
+    assert provider.default_model == expected
 
 
 def test_provider_endpoint_carries_key_and_headers() -> None:

@@ -1,0 +1,68 @@
+"""From a configured provider to what translates for it: one table, by kind.
+
+A module is imported when a provider of its kind is configured, and not before: a function that starts cold reads no
+more than it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from rillgate.app.settings.types import ProviderSettings
+from rillgate.domain.ports import Clock, Provider
+
+if TYPE_CHECKING:
+    from rillgate.app.bedrock_location import BedrockLocation
+
+
+def provider_of(name: str, settings: ProviderSettings) -> Provider:
+    """What translates for one configured provider.
+
+    Args: name: the provider's configured name, for messages.
+    """
+    return _BY_KIND[settings.kind](name, settings)
+
+
+def signed_location(settings: ProviderSettings, clock: Clock, environ: Mapping[str, str]) -> BedrockLocation:
+    """Where a provider without a key answers, and what signs for it; to be closed in the end.
+
+    Args: environ: where AWS credentials are looked for.
+    """
+    from rillgate.app.bedrock_location import BedrockLocation  # noqa: PLC0415 # only where it is configured
+
+    region = settings.region or ""  # the settings refuse a provider that is to be signed for and has none
+    return BedrockLocation(settings.base_url, region, clock, environ, headers=settings.headers)
+
+
+def _openai(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.openai import OpenAIProvider  # noqa: PLC0415 # only where it is configured
+
+    return OpenAIProvider(name, own_host=settings.is_openai_itself)
+
+
+def _anthropic(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.anthropic import AnthropicProvider  # noqa: PLC0415 # only where it is configured
+
+    return AnthropicProvider(name)
+
+
+def _ollama(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.ollama import OllamaProvider  # noqa: PLC0415 # only where it is configured
+
+    return OllamaProvider(name)
+
+
+def _bedrock(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.bedrock import BedrockProvider  # noqa: PLC0415 # only where it is configured
+
+    return BedrockProvider(name)
+
+
+_BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {
+    "embedded": _openai,
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "ollama": _ollama,
+    "bedrock": _bedrock,
+}
