@@ -1,4 +1,4 @@
-"""Arguments of the control plane: durations, dates, limits, marks, tags. Each says what to write instead."""
+"""Arguments of the control plane: durations, dates, limits, marks, tags, addresses. Each says what to write instead."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import SplitResult, urlsplit
 
 from rillgate.budget.limit_text import parse_limits
 from rillgate.cli.context import UsageError
@@ -86,6 +87,23 @@ def checked_name(text: str) -> str:
         return check_name(text, "name")
     except AdminError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def gateway_url(text: str) -> SplitResult:
+    """An address of a gateway; argparse says what is wrong with any other."""
+    try:
+        url = urlsplit(text.rstrip("/").removesuffix("/v1"))
+        usable = (
+            url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment or url.username)
+        )
+        _ = url.port
+    except ValueError:
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of a gateway; give one such as https://llm.example.com"
+        )
+    return url
 
 
 def add_span_options(parser: argparse.ArgumentParser) -> None:

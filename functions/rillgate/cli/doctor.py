@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
+from rillgate.cli.arguments import gateway_url
 from rillgate.cli.checkup import surroundings
 from rillgate.cli.checkup.client import UNREACHABLE, Remote, StreamFailed
 from rillgate.cli.checkup.finding import Finding, failed, report_object, report_text
@@ -37,7 +37,7 @@ def add_doctor(commands: Any) -> None:
         "connection does, headers, TLS, clock, keys, CORS. Exit code 1 when something is bad.",
     )
     parser.set_defaults(run=doctor)
-    parser.add_argument("--url", required=True, type=_url, metavar="URL", help="of the gateway")
+    parser.add_argument("--url", required=True, type=gateway_url, metavar="URL", help="of the gateway")
     parser.add_argument(
         "--key", metavar="K", help=f"one of its keys (default: ${KEY}, which no list of processes shows)"
     )
@@ -135,20 +135,3 @@ def _left_alone_s(pacing: Pacing) -> float:
 def _body(model: str | None, tokens_max: int) -> dict[str, Any]:
     messages = [{"role": "user", "content": PROMPT}]
     return {"messages": messages, "stream": True, "max_tokens": tokens_max} | ({"model": model} if model else {})
-
-
-def _url(text: str) -> SplitResult:
-    """An address of a gateway; argparse says what is wrong with any other."""
-    try:
-        url = urlsplit(text.rstrip("/").removesuffix("/v1"))
-        usable = (
-            url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment or url.username)
-        )
-        _ = url.port
-    except ValueError:
-        usable = False
-    if not usable:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address of a gateway; give one such as https://llm.example.com"
-        )
-    return url

@@ -14,6 +14,7 @@ from rillgate.app.settings.schema import SECONDS_MAX
 from rillgate.app.settings.sources import SettingsError
 from rillgate.cli.audit import add_audit
 from rillgate.cli.budget import add_budget
+from rillgate.cli.chat import add_chat
 from rillgate.cli.context import Context, UsageError
 from rillgate.cli.doctor import add_doctor
 from rillgate.cli.healthcheck import add_healthcheck
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _add_serve,
+        add_chat,
         add_lambda_local,
         add_keys,
         add_budget,

@@ -1,183 +1,46 @@
-"""OpenAI's Chat Completions as clients speak it: bodies to requests, and what goes back over the wire.
+"""OpenAI's Chat Completions as clients speak it: what goes back over the wire.
 
 Only `data:` fields and comments are ever written: openai-python turns a blank line after an `id:` into an event
-without data and fails on it, and so do a lone `retry:` and an `event:` without data.
+without data and fails on it, and so do a lone `retry:` and an `event:` without data. Its stream helper joins strings
+that come twice and looks tool calls up by position: so roles, ids and names are said once, and calls are numbered
+from 0 without gaps.
+
+Reasoning goes out twice where its family wants it back: as `reasoning_content` while it comes, and whole, with its
+signature, as one entry of `reasoning_details` (OpenRouter's word) once the signature is there. A client that keeps
+those entries with the message has all that the next turn needs, whether or not it joins them by `index`.
 Source: https://platform.openai.com/docs/api-reference/chat and the official SDKs' parsers, read 2026-11.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
-from rillgate.dialects.json_fields import (
-    json_object,
-    optional_array,
-    optional_bool,
-    optional_integer,
-    optional_number,
-    optional_string,
-    shown,
-    wrong_type,
-)
+from rillgate.dialects.chat_completions_request import parse
+from rillgate.dialects.loose_json import json_bytes, object_of
+from rillgate.dialects.tool_calls import ToolCalls, made_up_ids
+from rillgate.dialects.whole import Called, Choice, Opaque, Refused, Said, Thought, choices_of
 from rillgate.domain.delta import (
     Delta,
     FinishDelta,
+    OpaqueReasoningDelta,
     ReasoningDelta,
     RefusalDelta,
+    SignatureDelta,
     TextDelta,
     ToolDelta,
 )
-from rillgate.domain.errors import ClientError, RillgateError
+from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Encoder, Frame, Report
-from rillgate.domain.request import ChatRequest
+from rillgate.domain.request import AnswerHead
 from rillgate.domain.usage import Usage
 from rillgate.wire.sse import encode_frame
 
+__all__ = ["NAME", "ChatCompletions", "ChatCompletionsEncoder", "error_object", "parse", "usage_object"]
+
 NAME = "chat_completions"
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-CONTENT_ROLES = frozenset({"system", "developer", "user", "tool"})  # what these say cannot be nothing
-OUTPUT_TOKENS_BOUND = 2**31 - 1
-CHOICES_MAX = 128
-STOPS_MAX = 16  # OpenAI takes 4, compatible servers more; past this it is a mistake
-
-
-def parse(body: bytes) -> ChatRequest:
-    """A request body, checked field by field; fields that we do not know are kept.
-
-    Shape:  {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": true, "max_tokens": 9}
-            → ChatRequest(model="m", stream=True, output_tokens_asked=9, …)
-    Raises: ClientError: not JSON, a wrong type or a value out of range; `param` names the field.
-    """
-    fields = json_object(body)
-    _check_messages(fields.get("messages"))
-    _check_sampling(fields)
-    stream = optional_bool(fields, "stream")
-    return ChatRequest(
-        fields=fields,
-        model=optional_string(fields, "model") or None,
-        stream=stream,
-        include_usage=_include_usage(fields, stream=stream),
-        output_tokens_asked=_output_tokens_asked(fields),
-        choices=optional_integer(fields, "n", 1, CHOICES_MAX) or 1,
-    )
-
-
-def _check_messages(messages: Any) -> None:
-    if messages is None:
-        raise ClientError(
-            "Missing required field 'messages': an array of at least one message.",
-            param="messages",
-            code="missing_required_parameter",
-        )
-    if not isinstance(messages, list):
-        raise wrong_type("messages", "an array", messages)
-    if not messages:
-        raise ClientError("'messages' is empty; send at least one message.", param="messages", code="invalid_value")
-    for position, message in enumerate(messages):
-        where = f"messages[{position}]"
-        if not isinstance(message, dict):
-            raise wrong_type(where, "an object", message)
-        _check_role(where, message.get("role"))
-        _check_content(where, message["role"], message.get("content"))
-        for number, call in enumerate(optional_array(message, "tool_calls", f"{where}.")):
-            if not isinstance(call, dict):
-                raise wrong_type(f"{where}.tool_calls[{number}]", "an object", call)
-
-
-def _check_role(where: str, role: Any) -> None:
-    if not isinstance(role, str):
-        raise wrong_type(f"{where}.role", "a string", role)
-    if role not in ROLES:
-        raise ClientError(
-            f"Invalid value for '{where}.role': {shown(role)}; use one of {', '.join(sorted(ROLES))}.",
-            param=f"{where}.role",
-            code="invalid_value",
-        )
-
-
-def _check_content(where: str, role: str, content: Any) -> None:
-    """Text or parts, each of which names its type; which types there are is the provider's to say."""
-    if content is None:
-        if role in CONTENT_ROLES:
-            raise ClientError(
-                f"Missing required field '{where}.content': a string or an array of parts.",
-                param=f"{where}.content",
-                code="missing_required_parameter",
-            )
-        return
-    if isinstance(content, str):
-        return
-    if not isinstance(content, list):
-        raise wrong_type(f"{where}.content", "a string or an array of parts", content)
-    for position, part in enumerate(content):
-        here = f"{where}.content[{position}]"
-        if not isinstance(part, dict):
-            raise wrong_type(here, "an object", part)
-        if not isinstance(part.get("type"), str):
-            raise ClientError(
-                f"Invalid value for '{here}': it needs a 'type', a string.", param=here, code="invalid_value"
-            )
-        if part["type"] == "text" and not isinstance(part.get("text"), str):
-            raise wrong_type(f"{here}.text", "a string", part.get("text"))
-
-
-def _check_sampling(fields: Mapping[str, Any]) -> None:
-    optional_number(fields, "temperature", 0, 2)
-    optional_number(fields, "top_p", 0, 1)
-    optional_number(fields, "presence_penalty", -2, 2)
-    optional_number(fields, "frequency_penalty", -2, 2)
-    optional_integer(fields, "top_logprobs", 0, 20)
-    optional_integer(fields, "seed", -(2**63), 2**63 - 1)
-    optional_bool(fields, "logprobs")
-    optional_bool(fields, "parallel_tool_calls")
-    stop = fields.get("stop")
-    if isinstance(stop, list):
-        if len(stop) > STOPS_MAX or not all(isinstance(text, str) for text in stop):
-            raise ClientError(
-                f"Invalid value for 'stop': give a string or at most {STOPS_MAX} strings.",
-                param="stop",
-                code="invalid_value",
-            )
-    elif stop is not None and not isinstance(stop, str):
-        raise wrong_type("stop", "a string or an array of strings", stop)
-    for position, tool in enumerate(optional_array(fields, "tools")):
-        if not isinstance(tool, dict):
-            raise wrong_type(f"tools[{position}]", "an object", tool)
-
-
-def _include_usage(fields: Mapping[str, Any], *, stream: bool) -> bool:
-    options = fields.get("stream_options")
-    if options is None:
-        return False
-    if not isinstance(options, dict):
-        raise wrong_type("stream_options", "an object", options)
-    if not stream:
-        raise ClientError(
-            "'stream_options' is only allowed together with \"stream\": true.",
-            param="stream_options",
-            code="invalid_value",
-        )
-    value = options.get("include_usage")
-    if value is not None and not isinstance(value, bool):
-        raise wrong_type("stream_options.include_usage", "a boolean", value)
-    return bool(value)
-
-
-def _output_tokens_asked(fields: Mapping[str, Any]) -> int | None:
-    """The cap under either name; where both are given, the smaller."""
-    named = [
-        value
-        for value in (
-            optional_integer(fields, "max_completion_tokens", 1, OUTPUT_TOKENS_BOUND),
-            optional_integer(fields, "max_tokens", 1, OUTPUT_TOKENS_BOUND),
-        )
-        if value is not None
-    ]
-    return min(named, default=None)
 
 
 class ChatCompletionsEncoder:
@@ -196,6 +59,10 @@ class ChatCompletionsEncoder:
         }
         self._learned = False
         self._roles_sent: set[int] = set()
+        self._request_id = request_id
+        self._calls: dict[int, ToolCalls] = {}
+        self._thoughts: dict[int, list[str]] = {}  # reasoning of a choice since its last signature
+        self._details: dict[int, int] = {}  # entries of `reasoning_details` so far
 
     def open(self) -> bytes:
         """Nothing stands before the first chunk."""
@@ -208,12 +75,12 @@ class ChatCompletionsEncoder:
     def forward(self, frame: Frame) -> bytes:
         """The frame byte for byte where it is nothing but `data:` lines, else its data alone."""
         if not self._learned:
-            self._learn(_object(frame.data))
+            self._learn(object_of(frame.data))
         return frame.raw if frame.plain else encode_frame(frame.data)
 
     def amend(self, frame: Frame, *, without_usage: bool, drop_choices: Collection[int], report: Report) -> bytes:
         """The frame with its usage or some choices taken out, or `rillgate` added; unknown fields survive."""
-        chunk = _object(frame.data)
+        chunk = object_of(frame.data)
         if not self._learned:
             self._learn(chunk)
         choices = chunk.get("choices")
@@ -226,7 +93,7 @@ class ChatCompletionsEncoder:
         chunk["choices"] = kept
         if report:
             chunk["rillgate"] = report
-        return self._frame(_json(chunk))
+        return self._frame(json_bytes(chunk))
 
     def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
         """Each delta as one chunk; `role` goes with a choice's first."""
@@ -237,17 +104,19 @@ class ChatCompletionsEncoder:
             case TextDelta(choice, text):
                 return self._chunk(choice, {"content": text})
             case ReasoningDelta(choice, text):
+                self._thoughts.setdefault(choice, []).append(text)
                 return self._chunk(choice, {"reasoning_content": text})
+            case SignatureDelta(choice, signature, origin):
+                thought = Thought("".join(self._thoughts.pop(choice, ())), signature, origin)
+                return self._detail(choice, thought)
+            case OpaqueReasoningDelta(choice, data, origin):
+                return self._detail(choice, Opaque(data, origin))
             case RefusalDelta(choice, text):
                 return self._chunk(choice, {"refusal": text})
-            case ToolDelta(choice, index, call_id, name, arguments):
-                call: dict[str, Any] = {"index": index}
-                if call_id is not None:
-                    call |= {"id": call_id, "type": "function"}
-                call["function"] = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
-                return self._chunk(choice, {"tool_calls": [call]})
+            case ToolDelta():
+                return self._call(delta)
             case FinishDelta(choice, reason):
-                return self._chunk(choice, {}, finish=reason, report=report)
+                return self._empty_arguments(choice) + self._chunk(choice, {}, finish=reason, report=report)
         return b""  # usage, errors and ends have methods of their own
 
     def cut(self, choice: int, notice: str, report: Report) -> bytes:
@@ -266,6 +135,31 @@ class ChatCompletionsEncoder:
     def end(self) -> bytes:
         """The terminal event."""
         return self._frame(b"[DONE]")
+
+    def _detail(self, choice: int, thought: Thought | Opaque) -> bytes:
+        index = self._details.get(choice, 0)
+        self._details[choice] = index + 1
+        return self._chunk(choice, {"reasoning_details": [_detail_object(thought, index)]})
+
+    def _call(self, delta: ToolDelta) -> bytes:
+        calls = self._calls.get(delta.choice)
+        if calls is None:
+            calls = self._calls[delta.choice] = ToolCalls(made_up_ids(self._request_id, delta.choice))
+        piece = calls.take(delta)
+        call: dict[str, Any] = {"index": piece.position}
+        if piece.call_id is None:
+            call["function"] = {"arguments": piece.arguments}
+        else:
+            call |= {"id": piece.call_id, "type": "function"}
+            call["function"] = {"name": piece.name, "arguments": piece.arguments}
+        return self._chunk(delta.choice, {"tool_calls": [call]})
+
+    def _empty_arguments(self, choice: int) -> bytes:
+        """A call that took none has an empty object for its arguments: an empty string is no JSON."""
+        calls = self._calls.get(choice)
+        missing = calls.without_arguments() if calls is not None else ()
+        said = [{"index": position, "function": {"arguments": "{}"}} for position in missing]
+        return self._chunk(choice, {"tool_calls": said}) if said else b""
 
     def _chunk(self, choice: int, delta: dict[str, Any], *, finish: str | None = None, report: Report = {}) -> bytes:  # noqa: B006 (never changed)
         if choice not in self._roles_sent and not self._learned:
@@ -287,23 +181,6 @@ class ChatCompletionsEncoder:
                 self._head[key] = chunk[key]
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    """A JSON object, as loosely as clients read it: half a surrogate pair, NaN."""
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        value = json.loads(data.decode("utf-8", "replace"))
-    return value if isinstance(value, dict) else {}
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    """Compact JSON; escapes stand where UTF-8 has no bytes for half a surrogate pair."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
 def _index(choice: Any) -> int:
     index = choice.get("index") if isinstance(choice, dict) else None
     return index if isinstance(index, int) else 0
@@ -316,8 +193,9 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output_tokens or 0,
         "total_tokens": (usage.input_tokens or 0) + (usage.output_tokens or 0),
     }
-    if usage.cached_input_tokens is not None:
-        known["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    parts = {"cached_tokens": usage.cached_input_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    if any(count is not None for count in parts.values()):
+        known["prompt_tokens_details"] = {name: count for name, count in parts.items() if count is not None}
     if usage.reasoning_tokens is not None:
         known["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return known
@@ -336,16 +214,73 @@ class ChatCompletions:
         """A whole answer with our usage and report added; byte for byte when there is nothing to add."""
         if usage is None and not report:
             return body
-        answer = _object(body)
+        answer = object_of(body)
         if usage is not None:
             answer["usage"] = usage_object(usage)
         if report:
             answer["rillgate"] = report
-        return _json(answer)
+        return json_bytes(answer)
+
+    def encode_answer(self, head: AnswerHead, deltas: Sequence[Delta], usage: Usage, report: Report) -> bytes:
+        """A `chat.completion` object of what another API family answered."""
+        answer: dict[str, Any] = {
+            "id": f"chatcmpl-{head.request_id}",
+            "object": "chat.completion",
+            "created": head.created_s,
+            "model": head.model,
+            "choices": [
+                {"index": index, "message": _message(choice), "logprobs": None, "finish_reason": choice.finish}
+                for index, choice in choices_of(head.request_id, deltas).items()
+            ],
+            "usage": usage_object(usage),
+        }
+        if report:
+            answer["rillgate"] = report
+        return json_bytes(answer)
 
     def error_body(self, error: RillgateError) -> bytes:
         """OpenAI's error object."""
         return msgspec.json.encode(error_object(error))
+
+
+def _message(choice: Choice) -> dict[str, Any]:
+    """A choice as an assistant message; what it does not have is left out, but for content and refusal."""
+    calls = [block for block in choice.blocks if isinstance(block, Called)]
+    text, refusal, reasoning = choice.text(Said), choice.text(Refused), choice.text(Thought)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": text if text or not (calls or refusal) else None,
+        "refusal": refusal or None,
+    }
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    kept = [block for block in choice.blocks if isinstance(block, Opaque) or _is_signed(block)]
+    if kept:
+        message["reasoning_details"] = [_detail_object(block, index) for index, block in enumerate(kept)]
+    if calls:
+        message["tool_calls"] = [_call_object(call) for call in calls]
+    return message
+
+
+def _call_object(call: Called) -> dict[str, Any]:
+    return {
+        "id": call.call_id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments or "{}"},
+    }
+
+
+def _is_signed(block: object) -> TypeGuard[Thought]:
+    return isinstance(block, Thought) and bool(block.signature)
+
+
+def _detail_object(thought: Thought | Opaque, index: int) -> dict[str, Any]:
+    """An entry of `reasoning_details`. `format` names the family that can read it."""
+    if isinstance(thought, Opaque):
+        said = {"type": "reasoning.encrypted", "data": thought.data}
+    else:
+        said = {"type": "reasoning.text", "text": thought.text, "signature": thought.signature}
+    return {**said, "format": thought.origin, "index": index}
 
 
 def error_object(error: RillgateError) -> dict[str, Any]:

@@ -76,16 +76,16 @@ def optional_bool(fields: Mapping[str, Any], param: str, *, default: bool = Fals
     return value
 
 
-def optional_integer(fields: Mapping[str, Any], param: str, low: int, high: int) -> int | None:
-    """An integer from `low` to `high`, or None where the field is absent or null."""
+def optional_integer(fields: Mapping[str, Any], param: str, low: int, high: int, where: str = "") -> int | None:
+    """An integer from `low` to `high`, or None where the field is absent or null. `where` as for an array."""
     value = fields.get(param)
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(param, "an integer", fields[param])
-    return int(_within(param, value, low, high))
+        raise wrong_type(f"{where}{param}", "an integer", fields[param])
+    return int(_within(f"{where}{param}", value, low, high))
 
 
 def optional_number(fields: Mapping[str, Any], param: str, low: float, high: float) -> float | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rillgate.dialects.chat_completions import OUTPUT_TOKENS_BOUND, ChatCompletions, ChatCompletionsEncoder
+from rillgate.dialects.chat_completions import ChatCompletions, ChatCompletionsEncoder
+from rillgate.dialects.chat_completions_request import OUTPUT_TOKENS_BOUND
 from rillgate.dialects.json_fields import (
     SHOWN_CHARS_MAX,
     json_object,

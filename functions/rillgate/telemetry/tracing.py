@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rillgate.telemetry.logs import RequestRecord, redacted, is_trouble, log_exception
+from rillgate.telemetry.logs import RequestRecord, is_trouble, log_exception, redacted
 
 HEADER_VARIABLE: Final = "_X_AMZN_TRACE_ID"  # where Lambda's runtimes put an invocation's header
 NAME: Final = "gateway"

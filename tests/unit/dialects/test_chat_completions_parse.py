@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rillgate.dialects.chat_completions import CHOICES_MAX, OUTPUT_TOKENS_BOUND, ROLES, STOPS_MAX, parse
+from rillgate.dialects.chat_completions_request import CHOICES_MAX, OUTPUT_TOKENS_BOUND, ROLES, STOPS_MAX, parse
 from rillgate.domain.errors import ClientError
 from rillgate.domain.request import ChatRequest
 

@@ -1,4 +1,4 @@
-"""The HTTP client of `rillgate doctor`: blocking, one connection for each request, and the time of everything."""
+"""The HTTP client of `doctor` and `chat`: blocking, one connection for each request, and the time of everything."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ class Remote:
             stream.send(method, self._path(path), body, {**self._credential(keyed), **(headers or {})})
             return Answer(stream.status, stream.headers, stream.read(), stream.headers_s)
 
-    def chat(self, body: Mapping[str, Any]) -> Stream:
+    def chat(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Stream:
         """A streaming request, sent; its status line has come.
 
         Raises: `UNREACHABLE`.
         """
         stream = Stream(self._connection(), self._clock)
         try:
-            stream.send("POST", self._path(CHAT), body, self._credential(True))
+            stream.send("POST", self._path(CHAT), body, {**self._credential(True), **(headers or {})})
         except BaseException:
             stream.close()
             raise
