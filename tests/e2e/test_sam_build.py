@@ -23,6 +23,7 @@ from tests.fakes.xray import PARENT_ID, SAMPLED, TRACE_ID, FakeDaemon
 pytestmark = pytest.mark.slow
 
 MB: Final = 1_000_000
+MAGIC_3_13: Final = bytes.fromhex("f30d0d0a")  # importlib.util.MAGIC_NUMBER of Python 3.13
 ELF_MACHINES: Final = {"x86_64": 62, "arm64": 183}  # e_machine, ELF specification and its AArch64 supplement
 ARCHITECTURES: Final = ("arm64", "x86_64")
 PACKAGES: Final = ("GatewayFunction", "BufferedFunction", "RuntimeLayer", "DependenciesLayer", "TracingLayer")
@@ -94,16 +95,23 @@ def test_build_is_small(architecture: str) -> None:
 
 
 def test_build_ships_byte_code_that_is_not_checked_again() -> None:
-    """Each file of source has its own, of Lambda's version, and none knows where it was built."""
+    """Each file of source has its own, of Lambda's version, and none knows where it was built. Of the functions' own
+    package nothing but the entry points has its source beside it.
+    """
     build = built(host())
     for package in PACKAGES:
         sources = list((build / package).rglob("*.py"))
         assert sources
         for source in sources:
-            code = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
-            assert code.exists(), source
-            assert struct.unpack_from("<I", code.read_bytes(), 4)[0] == 0b01, "hash-based, unchecked"
-            assert str(ROOT).encode() not in code.read_bytes()
+            assert (source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc").exists(), source
+        for code in (build / package).rglob("*.pyc"):
+            head = code.read_bytes()
+            assert head[:4] == MAGIC_3_13, code
+            assert struct.unpack_from("<I", head, 4)[0] == 0b01, "hash-based, unchecked"
+            assert str(ROOT).encode() not in head
+    own = [path.name for path in (build / "GatewayFunction").rglob("*.py")]
+    assert sorted(own) == ["lambda_buffered.py", "lambda_gateway.py"]
+    assert (build / "GatewayFunction" / "rillgate" / "pipeline" / "relay.pyc").exists()
 
 
 def test_build_has_no_more_than_is_needed() -> None:
