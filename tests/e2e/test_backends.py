@@ -15,10 +15,17 @@ from openai import AsyncOpenAI
 from rillgate.app.embedded import EmbeddedModel
 from tests.e2e.process import Served, serving
 from tests.fakes.clients import Answer, collect
+from tests.fakes.exchange import Exchange, Script
 from tests.fakes.provider import FakeProvider
+from tests.fakes.script import chat
+from tests.fakes.script_anthropic import message
+from tests.fakes.script_ollama import lines
 
 pytestmark = pytest.mark.anyio
 
+KEY = "sk-the-key-of-the-tests"
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+KEY_HEADERS = {"openai": [("authorization", f"Bearer {KEY}")], "anthropic": [("x-api-key", KEY)], "ollama": []}
 EMBEDDED = pytest.param(
     "embedded",
     marks=[
@@ -36,8 +43,12 @@ def anyio_backend() -> str:
 
 @asynccontextmanager
 async def backend(name: str, fake: FakeProvider, cwd: Path, **more: Any) -> AsyncIterator[Served]:
-    """A gateway in whose environment only RILLGATE_BACKEND says what answers."""
-    usual: dict[str, Any] = {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "sk-the-key-of-the-tests"}
+    """A gateway in whose environment RILLGATE_BACKEND says what answers, and its kind's own variable where."""
+    addresses = {
+        "anthropic": {"ANTHROPIC_BASE_URL": fake.base_url, "ANTHROPIC_API_KEY": KEY},
+        "ollama": {"OLLAMA_HOST": f"127.0.0.1:{fake.port}"},
+    }
+    usual: dict[str, Any] = addresses.get(name, {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": KEY})
     async with serving(cwd=cwd, RILLGATE_BACKEND=name, **usual, **more) as served:
         yield served
 
@@ -50,10 +61,19 @@ async def stream(served: Served, path: str, fields: Mapping[str, object]) -> Ans
         return collect(await client.read_stream())
 
 
-@pytest.mark.parametrize("name", ["openai", EMBEDDED])
+async def answer(exchange: Exchange) -> None:
+    """Whatever the provider's API is, some text in it."""
+    scripts: dict[str, Script] = {"/v1/messages": message(["Hel", "lo"]), "/api/chat": lines(["Hel", "lo"])}
+    script = scripts.get(exchange.path, chat(["Hel", "lo"]))
+    assert callable(script)
+    await script(exchange)
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", EMBEDDED])
 async def test_backend_named_by_one_variable_answers_the_same_requests(name: str, tmp_path: Path) -> None:
     """Without a model's name, on both routes, and through the SDK: each backend answers, and only it."""
     async with FakeProvider() as fake, backend(name, fake, tmp_path) as served:
+        fake.script = answer
         messages = [{"role": "user", "content": "Say hello."}]
         plain = await stream(served, "/chat/stream", {"prompt": "Say hello.", "max_tokens": 8})
         assert plain.text
@@ -71,16 +91,17 @@ async def test_backend_named_by_one_variable_answers_the_same_requests(name: str
                 model=default.id, messages=[{"role": "user", "content": "Say hello."}], max_tokens=8, stream=True
             )
             assert "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
-        assert len(fake.chats) == (3 if name == "openai" else 0)
+        assert [exchange.path for exchange in fake.chats] == ([PATHS[name]] * 3 if name in PATHS else [])
         for exchange in fake.chats:
-            assert exchange.headers["authorization"] == "Bearer sk-the-key-of-the-tests"
+            sent = [(key, exchange.headers[key]) for key in ("authorization", "x-api-key") if key in exchange.headers]
+            assert sent == KEY_HEADERS[name]
             assert exchange.json["model"] == "fake-model"
         served.signal(signal.SIGTERM)
         assert await served.ended() == 0
     logged = [json.loads(line) for line in served.err]
     served_by = [line["provider"] for line in logged if line["event"] == "request" and "provider" in line]
     assert served_by == [name] * 3
-    assert not any("sk-the-key-of-the-tests" in line for line in [*served.out, *served.err])
+    assert not any(KEY in line for line in [*served.out, *served.err])
 
 
 @pytest.mark.parametrize("name", ["openai", EMBEDDED])

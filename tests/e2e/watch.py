@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATIENCE_S: Final = 15.0  # for what a browser does in milliseconds, on a busy machine
 
+ASKS: Final = ("/chat", "/v1/chat", "/v1/messages")  # how the paths begin that ask for an answer of a model
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -36,12 +38,12 @@ class Watch:
         return self._visits.qsize()
 
     async def visit(self) -> Visit:
-        """The next request to `/chat…` or `/v1/chat…`, once its status is known."""
+        """The next request to one of `ASKS`, once its status is known."""
         async with asyncio.timeout(PATIENCE_S):
             return await self._visits.get()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(("/chat", "/v1/chat")):
+        if scope["type"] != "http" or not scope["path"].startswith(ASKS):
             await self._app(scope, receive, send)
             return
 

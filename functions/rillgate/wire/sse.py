@@ -5,10 +5,11 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 
 
 The reader works on bytes: a line ends at LF, CRLF or CR and nowhere else, so U+2028 and U+0085 inside a JSON string
 stay what they are, and a character cut between two chunks needs no care. It is one state machine over lines
-(`_take_line`), and two shortcuts that give what the machine would give, for what providers really send: a chunk
-that is one `data: …` frame, and a chunk that holds many. A shortcut is only taken between frames. Each byte is
-searched for LF once and for CR once, in the chunk it came with; what waits for its end lies in a bytearray and is
-never searched again. So the work is linear in the bytes, whatever their cut.
+(`_take_line`), and shortcuts that give what the machine would give, for what providers really send: a chunk that is one
+`data: …` frame, with an `event: …` line before it or without, and a chunk that holds many. A shortcut is only taken
+between frames. Each byte is searched for LF once and for CR once, in the chunk it came with (where an `event:` line
+stands, twice); what waits for its end lies in a bytearray and is never searched again. So the work is linear in the
+bytes, whatever their cut.
 
 Differences from the specification, each because some server needs it:
 
@@ -131,6 +132,16 @@ class SseReader:
             and chunk.find(b"\r") < 0
         ):
             return [SseFrame(chunk, chunk[6:-2], "message", self._last_id, True)]
+        if (
+            self._idle
+            and chunk.endswith(b"\n\n")
+            and chunk.startswith(b"event: ")
+            and len(chunk) <= self._frame_bytes_max
+            and chunk.find(b"\r") < 0
+        ):
+            frame = _named(chunk[:-2], self._last_id)
+            if frame is not None:
+                return [frame]
         return self._feed(chunk)
 
     def feed_eof(self) -> list[Frame]:
@@ -240,6 +251,9 @@ class SseReader:
             if part[:6] == b"data: " and part.find(b"\n") < 0 and len(part) > 6 and not self._json:
                 frames.append(SseFrame(part + b"\n\n", part[6:], "message", last_id, True))
                 continue
+            if part[:7] == b"event: " and not self._json and (frame := _named(part, last_id)) is not None:
+                frames.append(frame)
+                continue
             for line in part.split(b"\n"):
                 self._take_line(line, b"\n", frames)
             self._take_line(b"", b"\n", frames)
@@ -298,7 +312,8 @@ class SseReader:
         if self._raw:
             self._raw += ending
             raw = bytes(self._raw)
-            if len(raw) > self._frame_bytes_max:
+            # A lone CR counts as two: whether its LF follows must not depend on where the bytes were cut.
+            if len(raw) + (ending == b"\r") > self._frame_bytes_max:
                 self._fail()
                 return
             if self._data:
@@ -354,6 +369,16 @@ class SseReader:
                 f"The provider sent an event longer than {self._frame_bytes_max!r} bytes, the most that is read.",
                 retryable=False,
             )
+
+
+def _named(part: bytes, last_id: str | None) -> SseFrame | None:
+    """A frame of one `event: …` line and one `data: …` line with something in it; None where it is another."""
+    end = part.find(b"\n")
+    if end < 0 or part[end + 1 : end + 7] != b"data: " or len(part) == end + 7 or part.find(b"\n", end + 7) >= 0:
+        return None
+    return SseFrame(
+        part + b"\n\n", part[end + 7 :], part[7:end].decode("utf-8", "replace") or "message", last_id, False
+    )
 
 
 def encode_frame(data: bytes, *, event: str | None = None, event_id: str | None = None) -> bytes:

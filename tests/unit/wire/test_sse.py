@@ -356,6 +356,35 @@ def test_default_bound_is_eight_mebibytes() -> None:
         SseReader().feed(b"data: x" + most[6:])
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'event: message_start\ndata: {"a":1}\n\n',
+        b"event: \ndata: x\n\n",
+        b"event: e\ndata: \n\n",
+        b"event: e\ndata:  x\n\n",
+        b"event: e\ndata: a\ndata: b\n\n",
+        b"event: e\nid: 3\ndata: x\n\n",
+        b"event:e\ndata:x\n\n",
+        b"event: e\n\n",
+        b"event: e\n\ndata: x\n\n",
+        b"event: e\ndata: x\r\n\n",
+    ],
+)
+def test_named_frame_is_the_same_in_any_cut(frame: bytes) -> None:
+    """A shortcut gives what the machine gives, alone in a chunk, among others, and byte by byte."""
+
+    def read(chunks: list[bytes]) -> list[tuple[bytes, bytes, str, bool]]:
+        reader = SseReader()
+        found = [each for chunk in [b"data: first\n\n", *chunks] for each in reader.feed(chunk)]
+        return [(each.raw, each.data, each.event, each.plain) for each in found]
+
+    alone = read([frame, frame])
+    assert alone == read([frame + frame])
+    assert alone == read(single_bytes(frame + frame))
+
+
+@example(25, b'data: a\n\ndata: data: {}:{"a": 1}\n\r\n', [])
 @given(st.integers(1, 60), wild_streams, places)
 def test_bound_holds_for_anything_in_any_split(bound: int, stream: bytes, cuts: list[int]) -> None:
     """Whether and where a stream breaks the bound does not depend on its cut, and no frame ever exceeds it."""

@@ -1,0 +1,63 @@
+"""From a configured provider to what translates for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rillgate.app.backends import provider_of, signed_location
+from rillgate.app.bedrock_location import BedrockLocation
+from rillgate.app.gateway import Gateway
+from rillgate.app.settings.load import load_settings
+from rillgate.app.settings.providers import KINDS_READY
+from rillgate.app.settings.types import ProviderSettings
+from rillgate.providers.anthropic import AnthropicProvider
+from rillgate.providers.bedrock import BedrockProvider
+from rillgate.providers.features import FEATURES
+from rillgate.providers.ollama import OllamaProvider
+from rillgate.providers.openai import OpenAIProvider
+from tests.fakes.clock import FakeClock
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-real-secret"}
+CLASSES = {
+    "embedded": OpenAIProvider,
+    "openai": OpenAIProvider,
+    "anthropic": AnthropicProvider,
+    "ollama": OllamaProvider,
+    "bedrock": BedrockProvider,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_READY)
+def test_provider_of_each_kind_translates_for_it(kind: str) -> None:
+    """Every kind that the settings accept has one, and it says what becomes of each feature."""
+    provider = provider_of("lab", ProviderSettings(kind, "http://127.0.0.1:9"))
+    assert type(provider) is CLASSES[kind]
+    assert set(provider.handling) == {feature.name for feature in FEATURES}
+
+
+@pytest.mark.anyio
+async def test_signed_location_signs_with_the_credentials_of_the_process() -> None:
+    """For the configured region, with the configured headers."""
+    settings = ProviderSettings("bedrock", "http://127.0.0.1:9", region="eu-west-1", headers=(("x-team", "a"),))
+    location = signed_location(settings, FakeClock(), CREDENTIALS)
+    try:
+        endpoint = await location.endpoint()
+        assert (endpoint.base_url, endpoint.headers) == ("http://127.0.0.1:9", (("x-team", "a"),))
+        assert endpoint.sign is not None
+        signed = dict(endpoint.sign("POST", "http://127.0.0.1:9/model/m/converse", (), b"{}"))
+        authorization = next(value for name, value in signed.items() if name.lower() == "authorization")
+        assert "AKIDEXAMPLE/" in authorization
+        assert "/eu-west-1/bedrock/aws4_request" in authorization
+    finally:
+        await location.aclose()
+
+
+def test_gateway_signs_for_bedrock_where_there_is_no_key(tmp_path: Path) -> None:
+    """With one, it is sent as any other."""
+    environ = {"AWS_REGION": "eu-west-1", "RILLGATE_BACKEND": "bedrock", "RILLGATE_LEDGER__URL": "memory:"}
+    for more, signed in (({}, True), ({"AWS_BEARER_TOKEN_BEDROCK": "k-1"}, False)):
+        settings = load_settings(config=None, flags={}, environ={**environ, **more}, cwd=tmp_path)
+        location = Gateway(settings).backends["bedrock"].location
+        assert isinstance(location, BedrockLocation) == signed
