@@ -72,12 +72,12 @@ async def test_serve_with_a_provider_that_lists_nothing_says_so_and_serves() -> 
 async def test_serve_says_what_was_found_and_is_not_used() -> None:
     """Keys of providers that are not there yet."""
     async with FakeProvider() as fake, serving(**variables_for(fake)) as served:
-        assert not any("ANTHROPIC" in line for line in served.out)
+        assert not any("GEMINI" in line for line in served.out)
     async with FakeProvider() as fake:
-        variables: dict[str, Any] = {"OPENAI_BASE_URL": fake.base_url, "ANTHROPIC_API_KEY": "sk-ant-not-used-here"}
+        variables: dict[str, Any] = {"OPENAI_BASE_URL": fake.base_url, "GEMINI_API_KEY": "AIza-not-used-here"}
         async with serving(**variables) as served:
-            await served.says("^ANTHROPIC_API_KEY is set, but")
-            assert not any("sk-ant" in line for line in [*served.out, *served.err])
+            await served.says("^GEMINI_API_KEY is set, but")
+            assert not any("AIza" in line for line in [*served.out, *served.err])
 
 
 async def test_serve_on_a_unix_socket_serves_there_and_takes_the_file_away(tmp_path: Path) -> None:

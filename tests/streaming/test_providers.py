@@ -82,6 +82,19 @@ async def test_answer_of_another_api_is_a_chat_completion(kind: str) -> None:
         assert not fake.chats[0].json.get("stream")
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_tool_name_that_anthropic_does_not_take_comes_back_as_it_was(streamed: bool) -> None:
+    """The provider sees one that it takes, and calls it by that; the client sees its own."""
+    tools = [{"type": "function", "function": {"name": "weather.now"}}]
+    answer = message(["Hi"], tools=[ToolUse("toolu_1", "weather_now", ["{}"])])
+    async with FakeProvider() as fake, gateway_for(fake, providers__fake__kind=ANTHROPIC) as g:
+        fake.script = answer
+        got = await ask(g, "POST", CHAT, json=chat_body(stream=streamed, tools=tools))
+        assert [tool["name"] for tool in fake.chats[0].json["tools"]] == ["weather_now"]
+        assert b'"weather.now"' in got.body
+        assert b"weather_now" not in got.body
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_stream_cut_anywhere_is_the_same(kind: str) -> None:
     """A byte in each piece, characters cut in two."""

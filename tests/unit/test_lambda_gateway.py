@@ -24,10 +24,10 @@ KEY = new_key()
 NAMES = ("rillgate.lambda_gateway", "rillgate.lambda_buffered")
 
 # What a first streamed request must not pay for. `mangum` and `sqlite3` are for other homes, `prometheus_client` for
-# /metrics, `uvicorn`, `uvloop` and `httptools` for a server of our own; the rest are SDKs and frameworks.
+# /metrics, `uvicorn` and `uvloop` for a server of our own; the rest are SDKs and frameworks.
 HEAVY = {
     *("anthropic", "boto3", "botocore", "fastapi", "google", "openai", "pydantic", "requests"),
-    *("httptools", "mangum", "prometheus_client", "sqlite3", "uvicorn", "uvloop"),
+    *("mangum", "prometheus_client", "sqlite3", "uvicorn", "uvloop"),
 }
 
 COLD = """

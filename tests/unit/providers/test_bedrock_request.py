@@ -263,14 +263,6 @@ def test_bedrock_one_call_at_a_time_is_claudes_own_word(model: str, choice: Any,
     assert "additionalModelRequestFields" not in body(model, parallel_tool_calls=False)
 
 
-def test_bedrock_tool_name_that_it_does_not_take_is_refused() -> None:
-    """Answers would have to be written back, and nobody could tell which tool was meant."""
-    bad = {"type": "function", "function": {"name": "a" * 65}}
-    with pytest.raises(ClientError) as raised:
-        built({"tools": [TOOL, bad]})
-    assert raised.value.param == "tools[1].function.name"
-
-
 def test_bedrock_images_and_sound_go_as_data() -> None:
     """In the format that their type names."""
     found = messages(

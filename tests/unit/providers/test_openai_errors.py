@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rillgate.domain.errors import UpstreamError, UpstreamTimeout
-from rillgate.providers.openai_errors import MESSAGE_CHARS_MAX, error_from_object, error_from_response
+from rillgate.providers.error_table import MESSAGE_CHARS_MAX
+from rillgate.providers.openai_errors import error_from_object, error_from_response
 
 KEY = "sk-proj-0123456789"
 
