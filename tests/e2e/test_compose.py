@@ -18,7 +18,8 @@ from tests.e2e.process import Served
 from tests.fakes.clients import RawClient, collect
 from tests.fakes.dynamodb_local import unavailable
 from tests.fakes.provider import FakeProvider
-from tests.fakes.script import Chunk, Done, Finish, Pause, Role, chat
+from tests.fakes.script import EndBody, Pause
+from tests.fakes.script_ollama import Line, done
 
 pytestmark = [
     pytest.mark.anyio,
@@ -105,15 +106,14 @@ async def streams(nginx: Nginx, fake: FakeProvider, key: str) -> None:
         assert answer.done
         assert answer.text
     texts = [f"word{number} " for number in range(10)]
-    fake.script = chat(texts, lockstep_after=0)
+    fake.script = [*(step for text in texts for step in (Line(text), Pause())), done(), EndBody()]
     async with await ask(nginx, key, "ollama/fake-model") as client:
-        assert await client.next_frame()
         for text in texts:
+            while text not in (frame := await client.next_frame() or ""):
+                assert '"role"' in frame, "one line is one chunk, after the role's"
             fake.allow()
-            frame = await client.next_frame()
-            assert frame is not None
-            assert text in frame
         assert collect(await client.read_stream()).done
+    assert {chat.path for chat in fake.chats} == {"/api/chat"}
 
 
 async def is_closed(nginx: Nginx) -> None:
@@ -137,7 +137,7 @@ async def keeps_budgets(here: Here, nginx: Nginx) -> None:
 
 async def goes_down(served: Served, nginx: Nginx, fake: FakeProvider, key: str) -> None:
     """SIGTERM while a stream runs: it goes on to its own end, and the gateway ends well."""
-    fake.script = [Role(), Chunk("one"), Pause(), Chunk(" two"), Finish(), Done()]
+    fake.script = [Line("one"), Pause(), Line(" two"), done(), EndBody()]
     async with await ask(nginx, key, "ollama/fake-model") as client:
         assert client.status == 200
         assert await client.next_frame()

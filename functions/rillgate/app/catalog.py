@@ -93,11 +93,6 @@ class Catalog:
         await self._settle(lambda: self._names.get(requested))
         return self._names.get(requested)
 
-    async def models_of(self, provider: str) -> tuple[str, ...] | None:
-        """What one provider lists; None when it does not say."""
-        await self._refresh()
-        return self._names.lists.get(provider)
-
     async def _settle(self, attempt: Callable[[], object]) -> None:
         """Ask the providers if `attempt` fails on what is known now."""
         if not self._all_asked():

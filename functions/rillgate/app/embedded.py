@@ -26,7 +26,7 @@ from rillgate.domain.request import Endpoint
 
 State = Literal["starting", "ready", "dead"]
 
-REMEDY = "Set OPENAI_API_KEY or OLLAMA_HOST to use another model."
+REMEDY = "Set OPENAI_API_KEY, ANTHROPIC_API_KEY, OLLAMA_HOST or RILLGATE_BACKEND=bedrock to use another model."
 # By path, and with no folder put before the installed packages (-P): it runs however this package was found.
 COMMAND = (sys.executable, "-P", str(Path(embedded_child.__file__)))
 

@@ -142,7 +142,7 @@ def _check(settings: Settings, variables: dict[str, str]) -> None:
     if embedded is not None:
         raise UsageError(
             f"providers.{embedded}: the embedded model does not run on Lambda; configure a provider, such as "
-            "OPENAI_API_KEY, or OPENAI_BASE_URL=http://127.0.0.1:11434/v1 for a local one"
+            "OPENAI_API_KEY, ANTHROPIC_API_KEY or RILLGATE_BACKEND=bedrock, or OLLAMA_HOST=127.0.0.1 for a local one"
         )
     check_store(settings.ledger, variables)
 

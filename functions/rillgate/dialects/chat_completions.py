@@ -19,7 +19,6 @@ from typing import Any, TypeGuard
 import msgspec
 
 from rillgate.dialects.chat_completions_request import parse
-from rillgate.dialects.loose_json import json_bytes, object_of
 from rillgate.dialects.tool_calls import ToolCalls, made_up_ids
 from rillgate.dialects.whole import Called, Choice, Opaque, Refused, Said, Thought, choices_of
 from rillgate.domain.delta import (
@@ -36,11 +35,15 @@ from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Encoder, Frame, Report
 from rillgate.domain.request import AnswerHead
 from rillgate.domain.usage import Usage
+from rillgate.wire.loose_json import json_bytes, object_of
 from rillgate.wire.sse import encode_frame
 
 __all__ = ["NAME", "ChatCompletions", "ChatCompletionsEncoder", "error_object", "parse", "usage_object"]
 
 NAME = "chat_completions"
+
+_TEXT = msgspec.json.Encoder()
+_TEXT_ENDS = b'},"finish_reason":null}]}\n\n'
 
 
 class ChatCompletionsEncoder:
@@ -59,6 +62,7 @@ class ChatCompletionsEncoder:
         }
         self._learned = False
         self._roles_sent: set[int] = set()
+        self._text_begins: dict[int, bytes] = {}  # all of a chunk with text that stands before the text, by choice
         self._request_id = request_id
         self._calls: dict[int, ToolCalls] = {}
         self._thoughts: dict[int, list[str]] = {}  # reasoning of a choice since its last signature
@@ -97,12 +101,14 @@ class ChatCompletionsEncoder:
 
     def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
         """Each delta as one chunk; `role` goes with a choice's first."""
+        if len(deltas) == 1 and type(deltas[0]) is TextDelta:  # nearly every call
+            return self._text(deltas[0])
         return b"".join(self._encode_one(delta, report) for delta in deltas)
 
     def _encode_one(self, delta: Delta, report: Report) -> bytes:
         match delta:
-            case TextDelta(choice, text):
-                return self._chunk(choice, {"content": text})
+            case TextDelta():
+                return self._text(delta)
             case ReasoningDelta(choice, text):
                 self._thoughts.setdefault(choice, []).append(text)
                 return self._chunk(choice, {"reasoning_content": text})
@@ -135,6 +141,16 @@ class ChatCompletionsEncoder:
     def end(self) -> bytes:
         """The terminal event."""
         return self._frame(b"[DONE]")
+
+    def _text(self, delta: TextDelta) -> bytes:
+        """What `_chunk` gives for text. All but the text is the same each time, and is written once."""
+        begin = self._text_begins.get(delta.choice)
+        if begin is not None:
+            return begin + _TEXT.encode(delta.text) + _TEXT_ENDS
+        chunk = self._chunk(delta.choice, {"content": delta.text})
+        empty = self._chunk(delta.choice, {"content": ""})  # the role has been said by now
+        self._text_begins[delta.choice] = empty.removesuffix(b'""' + _TEXT_ENDS)
+        return chunk
 
     def _detail(self, choice: int, thought: Thought | Opaque) -> bytes:
         index = self._details.get(choice, 0)
@@ -174,6 +190,7 @@ class ChatCompletionsEncoder:
         return b"data: " + data + b"\n\n"
 
     def _learn(self, chunk: Mapping[str, Any]) -> None:
+        self._text_begins.clear()
         # Azure begins with a chunk that has neither choices nor an id: learn from the first real one.
         self._learned = bool(chunk.get("id") or chunk.get("choices"))
         for key in ("id", "created", "model", "system_fingerprint"):

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from rillgate.dialects.loose_json import json_bytes, object_of
 from rillgate.dialects.messages_encoder import MessagesEncoder
 from rillgate.dialects.messages_request import NAME, parse, parse_count
 from rillgate.dialects.messages_wire import error_object, message_id, stop_reason, usage_object
@@ -20,6 +19,7 @@ from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Encoder, Report
 from rillgate.domain.request import AnswerHead
 from rillgate.domain.usage import Usage
+from rillgate.wire.loose_json import json_bytes, object_of
 
 __all__ = ["FEATURES", "NAME", "Messages", "parse", "parse_count"]
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from rillgate.dialects.loose_json import object_of
+import msgspec
+
 from rillgate.dialects.messages_blocks import Blocks
 from rillgate.dialects.messages_wire import error_object, event, message_id, stop_reason, usage_object
 from rillgate.dialects.tool_calls import made_up_ids
@@ -23,9 +24,13 @@ from rillgate.domain.delta import Delta, FinishDelta, TextDelta
 from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Frame, Report
 from rillgate.domain.usage import Usage
+from rillgate.wire.loose_json import object_of
 from rillgate.wire.sse import encode_frame
 
 NO_REPORT: Report = {}
+
+_TEXT = msgspec.json.Encoder()
+_TEXT_ENDS = b"}}\n\n"
 
 
 class MessagesEncoder:
@@ -39,6 +44,7 @@ class MessagesEncoder:
         self._started = False
         self._ending: dict[str, Any] | None = None  # the `message_delta` that waits for usage
         self._ended = False  # it has been written
+        self._text_begins: bytes | None = None  # all of an event with more text that stands before the text
 
     def open(self) -> bytes:
         """Nothing stands before the first event."""
@@ -60,6 +66,8 @@ class MessagesEncoder:
 
     def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
         """Deltas as blocks; a finish waits for the usage."""
+        if len(deltas) == 1 and type(deltas[0]) is TextDelta:  # nearly every call
+            return self._text(deltas[0])
         out = b""
         for delta in deltas:
             if isinstance(delta, FinishDelta):
@@ -67,6 +75,20 @@ class MessagesEncoder:
                     self._finish(delta.reason, delta.stop_sequence, report)
             elif getattr(delta, "choice", None) == 0:
                 out += self._start() + self._blocks.take(delta)
+        return out
+
+    def _text(self, delta: TextDelta) -> bytes:
+        """Text after text is the same event each time, but for the text."""
+        if delta.choice != 0:
+            return b""
+        if self._text_begins is not None and delta.text:
+            return self._text_begins + _TEXT.encode(delta.text) + _TEXT_ENDS
+        out = self._start() + self._blocks.take(delta)
+        # Where this text was written last, its block is the one that stands open, and the next text goes on with it.
+        said = {"type": "text_delta", "text": delta.text}
+        last = event({"type": "content_block_delta", "index": self._blocks.next_index - 1, "delta": said})
+        if out.endswith(last):
+            self._text_begins = last.removesuffix(_TEXT.encode(delta.text) + _TEXT_ENDS)
         return out
 
     def cut(self, choice: int, notice: str, report: Report) -> bytes:
@@ -96,7 +118,11 @@ class MessagesEncoder:
         return self.usage(Usage()) + event({"type": "message_stop"})
 
     def _start(self) -> bytes:
-        """The beginning of the message, once; and the end of a block of the provider's, which ours would overlap."""
+        """The beginning of the message, once; and the end of a block of the provider's, which ours would overlap.
+
+        To be asked before anything that a block may begin or end with.
+        """
+        self._text_begins = None
         if self._passed_on is not None:
             stop = event({"type": "content_block_stop", "index": self._passed_on})
             self._passed_on = None

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rillgate.dialects.loose_json import json_bytes
 from rillgate.domain.errors import RillgateError
 from rillgate.domain.usage import Usage
+from rillgate.wire.loose_json import json_bytes
 
 STOP_REASONS = {
     "stop": "end_turn",

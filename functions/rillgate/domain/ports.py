@@ -107,12 +107,16 @@ class Provider(Protocol):
     def reader(self) -> FrameReader:
         """A frame reader for one stream."""
 
-    def decoder(self) -> StreamDecoder:
-        """A decoder for one stream."""
+    def decoder(self, request: ChatRequest | None = None) -> StreamDecoder:
+        """A decoder for one stream.
 
-    def decode_answer(self, body: bytes) -> list[Delta]:
+        Args: request: what it answers; without it, names that `build` had to write differently stay so.
+        """
+
+    def decode_answer(self, body: bytes, request: ChatRequest | None = None) -> list[Delta]:
         """A whole answer as deltas.
 
+        Args: request: as for `decoder`.
         Raises:
             UpstreamError: the body is no answer, or says that there is none.
         """

@@ -230,8 +230,10 @@ class Admission:
         await asyncio.gather(*(self._shrink(hold, amounts) for hold in larger))
 
     async def _shrink(self, hold: ScopeHold, amounts: Amounts) -> None:
+        """Once, while the client waits: whoever changed the scope meanwhile keeps it as it is."""
         before = read_hold(hold.value)
-        after = Hold(before.expires_s, 1, amounts.tokens, amounts.cost_nanos, before.started_s)
+        less = Amounts(amounts.tokens - before.tokens, amounts.cost_nanos - before.cost_nanos)
+        after = before.with_more(less)
         writes = HoldWrites(hold.scope, hold.budget, self._ask.hold_id)
         try:
             self._images[hold.scope] = {
@@ -240,7 +242,7 @@ class Admission:
             }
         except (ConditionFailed, StoreUnavailable):
             return  # settling finds the value that it has
-        hold.value, hold.generation, hold.held = after.value, 1, amounts
+        hold.value, hold.generation, hold.held = after.value, after.generation, amounts
 
     def _grant(self) -> Grant:
         levels = [

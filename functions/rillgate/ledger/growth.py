@@ -56,13 +56,7 @@ class Growth:
         for _ in range(TRIES):
             self._check_fits(hold, more)
             before = read_hold(hold.value)
-            after = Hold(
-                before.expires_s,
-                before.generation + 1,
-                before.tokens + more.tokens,
-                before.cost_nanos + more.cost_nanos,
-                before.started_s,
-            )
+            after = before.with_more(more)
             writes = HoldWrites(hold.scope, hold.budget, ask.hold_id)
             try:
                 await self._store.write(writes.extend(before, after, self._clock.wall()))

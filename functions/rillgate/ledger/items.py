@@ -98,6 +98,11 @@ class Hold(msgspec.Struct, frozen=True):
         """What is held."""
         return Amounts(self.tokens, self.cost_nanos, 1)
 
+    def with_more(self, more: Amounts) -> Hold:
+        """The hold after its next change; less is a negative amount."""
+        tokens, cost_nanos = self.tokens + more.tokens, self.cost_nanos + more.cost_nanos
+        return Hold(self.expires_s, self.generation + 1, tokens, cost_nanos, self.started_s)
+
     @property
     def value(self) -> str:
         """`expires.generation.tokens.cost.start`, each in base 36: some 30 bytes, since items are paid by size."""

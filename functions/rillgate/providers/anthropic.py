@@ -10,23 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from rillgate.domain.delta import Delta
-from rillgate.domain.errors import ClientError, UpstreamError
+from rillgate.domain.errors import UpstreamError
+from rillgate.domain.ports import StreamDecoder
 from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.providers import features
 from rillgate.providers.anthropic_errors import anthropic_error_from_object, anthropic_error_from_response
 from rillgate.providers.anthropic_request import body_of, body_of_original
 from rillgate.providers.anthropic_stream import AnthropicStreamDecoder
 from rillgate.providers.features import Handling
-from rillgate.providers.loose_json import loads
+from rillgate.providers.json_body import json_body
+from rillgate.providers.model_list import model_ids
+from rillgate.providers.tool_names import ToolNames
+from rillgate.wire.loose_json import loads
 from rillgate.wire.sse import SseReader
 
 API_VERSION = "2023-06-01"
 VERSION_HEADER = "anthropic-version"
 FORWARDED_HEADERS = frozenset({VERSION_HEADER, "anthropic-beta"})
 MODELS_PAGE = 1000  # the most that one page holds
+TOOL_NAME_CHARS_MAX = 128
 
 _PASSED, _TRANSLATED, _DROPPED, _REFUSED = Handling
 HANDLING: Mapping[str, Handling] = {
@@ -84,19 +87,21 @@ class AnthropicProvider:
         Shape:  {"messages": […], "max_tokens": 9} → POST /v1/messages; the base URL has no /v1.
         Raises: ClientError: it asks for what this API does not have, or cannot be translated.
         """
-        if request.dialect == self.dialect and request.original is not None:
+        original = self._original(request)
+        if original is not None:
             asked = request.output_tokens_asked
-            body = body_of_original(request.original, model, output_tokens_max, asked, stream=request.stream)
+            body = body_of_original(original, model, output_tokens_max, asked, stream=request.stream)
             headers = {name: value for name, value in request.headers if name in FORWARDED_HEADERS}
         else:
             features.check(request.fields, HANDLING, self._name)
-            body = body_of(request.fields, model, output_tokens_max, stream=request.stream)
+            fields = self._tool_names(request).request(request.fields)
+            body = body_of(fields, model, output_tokens_max, stream=request.stream)
             headers = {}
         return UpstreamRequest(
             method="POST",
             path="/v1/messages",
             headers=(("content-type", "application/json"), *({VERSION_HEADER: API_VERSION} | headers).items()),
-            body=_encoded(body),
+            body=json_body(body),
         )
 
     def models_request(self) -> UpstreamRequest:
@@ -104,21 +109,18 @@ class AnthropicProvider:
         return UpstreamRequest("GET", f"/v1/models?limit={MODELS_PAGE}", headers=((VERSION_HEADER, API_VERSION),))
 
     def decode_models(self, body: bytes) -> list[str]:
-        """`{"data": [{"id": …}]}`."""
-        try:
-            return [model.id for model in _MODELS.decode(body).data]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UpstreamError(f"Provider {self._name!r} sent no list of models.") from error
+        """See `model_list`."""
+        return model_ids(self._name, body)
 
     def reader(self) -> SseReader:
         """Frames are Server-Sent Events."""
         return SseReader()
 
-    def decoder(self) -> AnthropicStreamDecoder:
+    def decoder(self, request: ChatRequest | None = None) -> StreamDecoder:
         """A decoder for one stream."""
-        return AnthropicStreamDecoder(self._name)
+        return self._tool_names(request).decoder(AnthropicStreamDecoder(self._name))
 
-    def decode_answer(self, body: bytes) -> list[Delta]:
+    def decode_answer(self, body: bytes, request: ChatRequest | None = None) -> list[Delta]:
         """A message object as deltas: text, thinking, tool calls, finish, usage."""
         try:
             message = loads(body)
@@ -129,26 +131,16 @@ class AnthropicProvider:
             raise anthropic_error_from_object(self._name, message)
         if not isinstance(message, dict) or not isinstance(message.get("content"), list):
             raise UpstreamError(f"Provider {self._name!r} sent an answer without content.")
-        return self.decoder().decode_message(message)
+        return self._tool_names(request).answer(AnthropicStreamDecoder(self._name).decode_message(message))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """See `anthropic_errors`."""
         return anthropic_error_from_response(self._name, status, headers, body)
 
+    def _original(self, request: ChatRequest) -> Mapping[str, Any] | None:
+        """The client's own fields, where it speaks this very API."""
+        return request.original if request.dialect == self.dialect else None
 
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-_MODELS = msgspec.json.Decoder(_Models)
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except RecursionError as error:
-        raise ClientError("The request is nested too deeply.", code="invalid_json") from error
+    def _tool_names(self, request: ChatRequest | None) -> ToolNames:
+        translated = request is not None and self._original(request) is None
+        return ToolNames(request.fields if request is not None and translated else {}, TOOL_NAME_CHARS_MAX)

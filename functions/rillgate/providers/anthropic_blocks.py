@@ -10,8 +10,8 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rillgate.domain.delta import ANTHROPIC_ORIGIN
 from rillgate.domain.errors import ClientError
+from rillgate.providers.claude import is_signed
 from rillgate.providers.conversation import (
     Conversation,
     Document,
@@ -24,8 +24,6 @@ from rillgate.providers.conversation import (
     Turn,
 )
 
-TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
-TOOL_NAME_CHARS_MAX = 128
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 CACHE_TTL_LONG = "1h"  # writing costs more than for the default, so no other duration is taken for it
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
@@ -59,11 +57,6 @@ def with_cache(block: Block, ttl: str | None) -> Block:
     if ttl is not None:
         block["cache_control"] = {"type": "ephemeral", **({"ttl": CACHE_TTL_LONG} if ttl == CACHE_TTL_LONG else {})}
     return block
-
-
-def history_name(name: str) -> str:
-    """A called tool's name as the API takes it: it is history, nobody calls by it again."""
-    return _NOT_IN_ID.sub("_", name)[:TOOL_NAME_CHARS_MAX]
 
 
 def _placed(turns: Sequence[Turn], *, system_turns: bool) -> Iterator[Turn]:
@@ -108,7 +101,7 @@ def _blocks(part: Part, ids: _CallIds) -> Iterator[Block]:
         case Reasoning():
             yield from _reasoning(part)
         case ToolCall(call_id, name, arguments, cache):
-            call = {"type": "tool_use", "id": ids.of_call(call_id), "name": history_name(name), "input": arguments}
+            call = {"type": "tool_use", "id": ids.of_call(call_id), "name": name, "input": arguments}
             yield with_cache(call, cache)
         case ToolResult():
             yield _result(part, ids)
@@ -147,18 +140,13 @@ def _document(part: Document) -> Block:
 
 
 def _reasoning(part: Reasoning) -> Iterator[Block]:
-    """What the family itself said, unchanged; without its proof it is refused, so it is left out."""
-    if not is_kept(part):
+    """What the family itself said, unchanged; what would be refused is left out."""
+    if not is_signed(part):
         return
     if part.data:
         yield {"type": "redacted_thinking", "data": part.data}
     else:
         yield {"type": "thinking", "thinking": part.text, "signature": part.signature}
-
-
-def is_kept(part: Part) -> bool:
-    """Whether a part is reasoning that goes back to the family that made it."""
-    return isinstance(part, Reasoning) and part.origin == ANTHROPIC_ORIGIN and bool(part.data or part.signature)
 
 
 def _result(part: ToolResult, ids: _CallIds) -> Block:

@@ -1,4 +1,4 @@
-"""What Anthropic's errors mean for our client: its types and codes in the words of `openai_errors`.
+"""What Anthropic says of an error, in the words of `error_table`.
 
 Source: https://docs.anthropic.com (errors, rate limits), read 2026-11.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from rillgate.domain.errors import UpstreamError
-from rillgate.providers.loose_json import loads_or_none, text
+from rillgate.providers.error_table import QUOTA, Said, error_in_response, error_in_stream
 from rillgate.providers.openai_errors import error_from_object, error_from_response
+from rillgate.wire.loose_json import loads_or_none, text
 
 # error.type inside a stream → the status that the same error has as a response
 STATUSES = {
@@ -35,27 +34,30 @@ SPENT_TEXTS = ("credit balance is too low", "specified api usage limits")  # sai
 
 def anthropic_error_from_response(name: str, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """A response with an error status. Header names in lower case; `body` may be cut."""
-    said = _normal(loads_or_none(body), with_status=False)
-    return error_from_response(name, status, headers, body if said is None else msgspec.json.encode({"error": said}))
+    error = _error(loads_or_none(body))
+    if error is None:
+        return error_from_response(name, status, headers, body)
+    return error_in_response(name, status, headers, _said(error))
 
 
 def anthropic_error_from_object(name: str, content: Any) -> UpstreamError:
     """An error inside a stream, or in a body with status 200: its status follows from its type."""
-    said = _normal(content, with_status=True)
-    return error_from_object(name, content if said is None else said)
+    error = _error(content)
+    if error is None:
+        return error_from_object(name, content)
+    return error_in_stream(name, STATUSES[error["type"]], _said(error))
 
 
-def _normal(content: Any, *, with_status: bool) -> dict[str, Any] | None:
-    """{"type": "error", "error": {"type", "message", "details"}} as OpenAI says it; None for any other shape."""
+def _error(content: Any) -> dict[str, Any] | None:
+    """The error of {"type": "error", "error": {"type", "message", "details"}}; None for any other shape."""
     error = content.get("error") if isinstance(content, dict) else None
-    if not isinstance(error, dict) or text(error.get("type")) not in STATUSES:
-        return None
+    return error if isinstance(error, dict) and text(error.get("type")) in STATUSES else None
+
+
+def _said(error: Mapping[str, Any]) -> Said:
     details = error.get("details")
     message = text(error.get("message"))
     spent = isinstance(details, dict) and text(details.get("error_code")) in SPENT_CODES
     if spent or any(sign in message.lower() for sign in SPENT_TEXTS):
-        return {"type": "insufficient_quota", "message": message, "code": "insufficient_quota"}
-    said = {"type": error["type"], "message": message}
-    if BLOCKED_TEXT in message.lower():
-        return {**said, "code": "content_filter"}
-    return {**said, "code": STATUSES[error["type"]]} if with_status else said
+        return Said(message, code=QUOTA)
+    return Said(message, error["type"], "content_filter" if BLOCKED_TEXT in message.lower() else None)

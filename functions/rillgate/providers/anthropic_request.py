@@ -9,8 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from rillgate.domain.errors import ClientError
-from rillgate.providers.anthropic_blocks import TOOL_NAME, Block, history_name, is_kept, messages_of, with_cache
-from rillgate.providers.anthropic_models import BUDGET_TOKENS_MIN, Abilities, abilities_of, budget_of
+from rillgate.providers.anthropic_blocks import Block, messages_of, with_cache
+from rillgate.providers.claude import (
+    BUDGET_TOKENS_MIN,
+    DISABLED,
+    SUMMARIZED,
+    WORDS,
+    claude_of,
+    is_forced,
+    reasoning_is_lost,
+    sampling_of,
+    thinking_of,
+)
 from rillgate.providers.conversation import Conversation, ToolCall, ToolResult, conversation_of
 from rillgate.providers.options import (
     ToolChoice,
@@ -33,21 +43,21 @@ def body_of(fields: Fields, model: str, output_tokens_max: int, *, stream: bool)
             {"model": …, "max_tokens": …, "messages": […], "stop_sequences": ["END"]}
     Raises: ClientError: a part, a tool or a setting that cannot be said in this API.
     """
-    abilities = abilities_of(model)
+    claude = claude_of(model)
     conversation = conversation_of(fields)
     choice = tool_choice_of(fields)
-    system, messages = messages_of(conversation, system_turns=abilities.system_turns)
+    system, messages = messages_of(conversation, system_turns=claude is not None and claude.takes_system_turns)
     body: dict[str, Any] = {"model": model, "max_tokens": output_tokens_max, "messages": messages}
     if system:
         body["system"] = system
     if stream:
         body["stream"] = True
-    body |= _tools(fields, conversation, choice, abilities)
+    forced = is_forced(choice, model)
+    body |= _tools(fields, conversation, choice)
     body |= _stops(fields)
-    thinking = _thinking(fields, conversation, choice, abilities, output_tokens_max)
+    thinking = _thinking(fields, conversation, model, output_tokens_max, forced=forced)
     body |= thinking
-    if abilities.sampling and thinking.get("thinking", _OFF) == _OFF:
-        body |= _sampling(fields, abilities)
+    body |= sampling_of(model, fields, thinking)
     output = output_format_of(fields)
     if output.kind == "json_schema":
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": output.schema}
@@ -70,15 +80,11 @@ def body_of_original(
     lowered = asked is not None and output_tokens_max < asked
     if lowered and isinstance(thinking, dict) and isinstance(budget, int) and budget >= output_tokens_max:
         fitting = output_tokens_max * 3 // 4
-        body["thinking"] = {**thinking, "budget_tokens": fitting} if fitting >= BUDGET_TOKENS_MIN else _OFF
+        body["thinking"] = {**thinking, "budget_tokens": fitting} if fitting >= BUDGET_TOKENS_MIN else DISABLED
     return body
 
 
-_OFF: Block = {"type": "disabled"}
-
-
-def _tools(fields: Fields, conversation: Conversation, choice: ToolChoice, abilities: Abilities) -> dict[str, Any]:
-    _check_names(fields)
+def _tools(fields: Fields, conversation: Conversation, choice: ToolChoice) -> dict[str, Any]:
     tools = [
         with_cache(
             {
@@ -94,12 +100,6 @@ def _tools(fields: Fields, conversation: Conversation, choice: ToolChoice, abili
     if not tools:
         return _tools_of_history(conversation)
     said: Block = {"type": _CHOICES[choice.mode]}
-    if choice.mode in ("required", "named") and not abilities.forced_tools:
-        raise ClientError(
-            "This model cannot be told that it must call a tool; use \"auto\" for 'tool_choice', or another model.",
-            param="tool_choice",
-            code="unsupported_parameter",
-        )
     if choice.mode == "named":
         said["name"] = choice.name
     if choice.parallel is False and choice.mode != "none":
@@ -107,24 +107,10 @@ def _tools(fields: Fields, conversation: Conversation, choice: ToolChoice, abili
     return {"tools": tools, "tool_choice": said} if said != {"type": "auto"} else {"tools": tools}
 
 
-def _check_names(fields: Fields) -> None:
-    """Names are refused, not rewritten: an answer's calls would have to be written back."""
-    for position, tool in enumerate(fields.get("tools") or ()):
-        function = tool.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str) and not TOOL_NAME.fullmatch(name):
-            raise ClientError(
-                f"Invalid value for 'tools[{position}].function.name': {name[:80]!r}; this provider takes 1 to 128 "
-                "letters, digits, underscores and dashes.",
-                param=f"tools[{position}].function.name",
-                code="invalid_value",
-            )
-
-
 def _tools_of_history(conversation: Conversation) -> dict[str, Any]:
     """A conversation that holds calls must name their tools, even when none may be called any more."""
     names = {
-        history_name(part.name): None
+        part.name: None
         for turn in conversation.turns
         for part in turn.parts
         if isinstance(part, ToolCall | ToolResult) and part.name
@@ -148,44 +134,16 @@ def _stops(fields: Fields) -> dict[str, Any]:
 
 
 def _thinking(
-    fields: Fields, conversation: Conversation, choice: ToolChoice, abilities: Abilities, output_tokens_max: int
+    fields: Fields, conversation: Conversation, model: str, output_tokens_max: int, *, forced: bool
 ) -> dict[str, Any]:
-    """How much to think, in the words of the model's generation. An effort is a hint: where it cannot be, none."""
+    """How much to think. A server that speaks this API for other models gets the words that are newest."""
     effort = effort_of(fields)
-    if effort is None or abilities.thinking == "none":
-        return {}
-    off = effort == "none" or _lost_its_thought(conversation)
-    if abilities.thinking == "adaptive":
-        said = _OFF if off else {"type": "adaptive", "display": "summarized"}  # else newer models send no text of it
-        if effort == "none":
-            return {"thinking": said}
-        return {"thinking": said, "output_config": {"effort": "low" if effort == "minimal" else effort}}
-    if off or choice.mode in ("required", "named"):  # a budget and a forced tool exclude each other
-        return {}
-    budget = budget_of(effort, output_tokens_max)
-    return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
-
-
-def _lost_its_thought(conversation: Conversation) -> bool:
-    """Whether the answer goes on after tool results, and the thought before their calls has not come back."""
-    turns = conversation.merged()
-    if len(turns) < 2 or not any(isinstance(part, ToolResult) for part in turns[-1].parts):
-        return False
-    before = turns[-2].parts
-    return any(isinstance(part, ToolCall) for part in before) and not any(map(is_kept, before))
-
-
-def _sampling(fields: Fields, abilities: Abilities) -> dict[str, Any]:
-    """Settings that the model takes; its temperature ends at 1, OpenAI's at 2."""
-    said: dict[str, Any] = {}
-    temperature = fields.get("temperature")
-    if temperature is not None:
-        said["temperature"] = min(temperature, 1)
-    if fields.get("top_p") is not None and (temperature is None or abilities.temperature_with_top_p):
-        said["top_p"] = fields["top_p"]
-    if fields.get("top_k") is not None:
-        said["top_k"] = fields["top_k"]
-    return said
+    if effort is None or claude_of(model) is not None:
+        lost = reasoning_is_lost(conversation.merged())
+        return thinking_of(model, effort, output_tokens_max, tool_forced=forced, reasoning_lost=lost)
+    if effort == "none":
+        return {"thinking": DISABLED}
+    return {"thinking": SUMMARIZED, "output_config": {"effort": WORDS.get(effort, effort)}}
 
 
 def _account(fields: Fields) -> dict[str, Any]:

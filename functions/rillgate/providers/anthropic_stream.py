@@ -31,7 +31,7 @@ from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.usage import Usage
 from rillgate.providers.anthropic_errors import anthropic_error_from_object
-from rillgate.providers.loose_json import count, loads, loads_or_none, text
+from rillgate.wire.loose_json import count, loads, loads_or_none, text
 
 FINISH_REASONS = {
     "end_turn": "stop",

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-import msgspec
-
 from rillgate.domain.delta import Delta
-from rillgate.domain.errors import ClientError, UpstreamError
+from rillgate.domain.errors import UpstreamError
+from rillgate.domain.ports import StreamDecoder
 from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.providers.bedrock_errors import error_from_answer
 from rillgate.providers.bedrock_request import converse_body
 from rillgate.providers.bedrock_stream import BedrockStreamDecoder, answer_deltas
 from rillgate.providers.features import Handling, check
+from rillgate.providers.json_body import json_body
+from rillgate.providers.tool_names import ToolNames
 from rillgate.wire.eventstream import EventStreamReader
 
 DIALECT = "bedrock"
 EVENT_STREAM = "application/vnd.amazon.eventstream"
+TOOL_NAME_CHARS_MAX = 64
 
 HANDLING: Mapping[str, Handling] = {
     "text": Handling.TRANSLATED,
@@ -81,10 +83,8 @@ class BedrockProvider:
                 → POST /model/anthropic.claude-x-v1%3A0/converse-stream
         Raises: ClientError: the request asks for something that Bedrock cannot do, or is nested too deeply.
         """
-        try:
-            body = msgspec.json.encode(converse_body(request.fields, model, output_tokens_max))
-        except RecursionError as error:
-            raise ClientError("The request is nested too deeply.", code="invalid_json") from error
+        fields = self._tool_names(request).request(request.fields)
+        body = json_body(converse_body(fields, model, output_tokens_max))
         check(request.fields, HANDLING, self._name)
         operation, accept = ("converse-stream", EVENT_STREAM) if request.stream else ("converse", "application/json")
         return UpstreamRequest(
@@ -98,13 +98,13 @@ class BedrockProvider:
         """Frames are messages of AWS's event streams."""
         return EventStreamReader()
 
-    def decoder(self) -> BedrockStreamDecoder:
+    def decoder(self, request: ChatRequest | None = None) -> StreamDecoder:
         """A decoder for one stream."""
-        return BedrockStreamDecoder(self._name)
+        return self._tool_names(request).decoder(BedrockStreamDecoder(self._name))
 
-    def decode_answer(self, body: bytes) -> list[Delta]:
+    def decode_answer(self, body: bytes, request: ChatRequest | None = None) -> list[Delta]:
         """See `answer_deltas`."""
-        return answer_deltas(self._name, body)
+        return self._tool_names(request).answer(answer_deltas(self._name, body))
 
     def models_request(self) -> UpstreamRequest | None:
         """None: the list of models is another service's, with rights of its own; models are named in full."""
@@ -117,3 +117,6 @@ class BedrockProvider:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """See `bedrock_errors`."""
         return error_from_answer(self._name, status, headers, body)
+
+    def _tool_names(self, request: ChatRequest | None) -> ToolNames:
+        return ToolNames({} if request is None else request.fields, TOOL_NAME_CHARS_MAX)

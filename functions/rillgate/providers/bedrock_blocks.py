@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from rillgate.domain.delta import ANTHROPIC_ORIGIN
 from rillgate.domain.errors import ClientError
+from rillgate.providers.claude import is_signed
 from rillgate.providers.conversation import Document, Image, Part, Reasoning, Sound, Text, ToolCall, ToolResult, Turn
 
 IMAGE_FORMATS = {
@@ -106,11 +106,11 @@ class Blocks:
         return name
 
     def _reasoning(self, reasoning: Reasoning) -> Iterator[dict[str, Any]]:
-        if not self._signed or reasoning.origin != ANTHROPIC_ORIGIN:
+        if not self._signed or not is_signed(reasoning):
             return
         if reasoning.data:
             yield {"reasoningContent": {"redactedContent": reasoning.data}}
-        elif reasoning.signature:
+        else:
             said = {"text": reasoning.text, "signature": reasoning.signature}
             yield {"reasoningContent": {"reasoningText": said}}
 

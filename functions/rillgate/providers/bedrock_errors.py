@@ -1,7 +1,7 @@
-"""What Amazon Bedrock's errors mean for our client, as answers and inside a stream.
+"""What Amazon Bedrock says of an error, as an answer and inside a stream.
 
 The type stands in `x-amzn-errortype`, some servers write it into the body as `__type`; in a stream it is the
-exception's own. Each stands for the status that says the same of an OpenAI-compatible server, whose table then decides.
+exception's own. Each stands for the status by which `error_table` knows it.
 Source: Amazon Bedrock API Reference, Converse, "Errors"; User Guide, "Troubleshooting Amazon Bedrock API Error Codes";
 AWS, "Common errors"; read 2026-11-21.
 """
@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from rillgate.domain.errors import UpstreamError
-from rillgate.providers.loose_json import loads_or_none, text
-from rillgate.providers.openai_errors import error_from_object, error_from_response
+from rillgate.providers.error_table import Said, error_in_response, error_in_stream, refused
+from rillgate.wire.loose_json import loads_or_none, text
 
-# Type, in lower case and without "Exception" → the status that the table of `openai_errors` knows it by.
+# Type, in lower case and without "Exception" → the status that says the same.
 STATUSES = {
     "validation": 400,
     "modelerror": 502,
@@ -50,6 +48,7 @@ REFUSED = frozenset(
         "unrecognizedclient",
     }
 )
+REMEDY = "check them, and that they may use this model"
 UNKNOWN_MODEL = "model identifier is invalid"  # said with ValidationException
 
 
@@ -58,21 +57,19 @@ def error_from_answer(name: str, status: int, headers: Mapping[str, str], body: 
     said = _object(body)
     kind = _kind(headers.get("x-amzn-errortype") or text(said.get("__type")))
     if kind in REFUSED or status in (401, 403):
-        return _refused(name)
+        return refused(name, REMEDY)
     message = _message(said)
     known = _status(kind, message) or (502 if status == 424 else status)
-    error = error_from_response(name, known, headers, msgspec.json.encode({"message": message}))
-    return _with_original(error, said)
+    return _with_original(error_in_response(name, known, headers, Said(message)), said)
 
 
 def error_from_exception(name: str, kind: str, data: bytes) -> UpstreamError:
     """An exception, or an error, inside a stream."""
     kind, said = _kind(kind), _object(data)
     if kind in REFUSED:
-        return _refused(name)
+        return refused(name, REMEDY)
     message = _message(said) or f"Provider {name!r} ended its stream with an error ({kind[:60] or 'unnamed'})."
-    error = error_from_object(name, {"message": message, "code": _status(kind, message) or 502})
-    return _with_original(error, said)
+    return _with_original(error_in_stream(name, _status(kind, message) or 502, Said(message)), said)
 
 
 def _status(kind: str, message: str) -> int | None:
@@ -87,17 +84,6 @@ def _with_original(error: UpstreamError, said: Mapping[str, Any]) -> UpstreamErr
     if isinstance(original, int) and 400 <= original < 500 and original not in (408, 429):
         error.retryable = False
     return error
-
-
-def _refused(name: str) -> UpstreamError:
-    # Nothing of what it said: it may repeat the key, and names accounts and roles.
-    return UpstreamError(
-        f"Provider {name!r} refused the gateway's credentials; check them, and that they may use this model.",
-        retryable=False,
-        kind="upstream_error",
-        code="upstream_auth",
-        should_retry=False,
-    )
 
 
 def _kind(given: str) -> str:

@@ -14,14 +14,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from rillgate.domain.delta import ANTHROPIC_ORIGIN
 from rillgate.domain.errors import ClientError
 from rillgate.providers.bedrock_blocks import Blocks, cache_point, is_blank
 from rillgate.providers.bedrock_tools import one_call_at_a_time, tool_config
-from rillgate.providers.claude import claude_of, sampling_of, thinking_of
-from rillgate.providers.conversation import Conversation, Reasoning, Text, ToolResult, Turn, conversation_of
+from rillgate.providers.claude import claude_of, is_forced, reasoning_is_lost, sampling_of, thinking_of
+from rillgate.providers.conversation import Conversation, Text, Turn, conversation_of
+from rillgate.providers.json_body import json_body
 from rillgate.providers.options import effort_of, end_user_of, output_format_of, stops_of, tool_choice_of
 
 METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
@@ -95,8 +93,8 @@ def _add_sampling(
         model,
         effort,
         output_tokens_max,
-        tool_forced=choice.mode in ("required", "named"),
-        reasoning_lost=_reasoning_is_lost(turns),
+        tool_forced=is_forced(choice, model),
+        reasoning_lost=reasoning_is_lost(turns),
     )
     if claude_of(model) is None and effort not in (None, "none"):
         word = EFFORTS.get(str(effort), str(effort))
@@ -104,11 +102,10 @@ def _add_sampling(
             own["reasoning_effort"] = word
         else:
             body.setdefault("outputConfig", {})["effort"] = word
-    given = {name: fields.get(name) for name in ("temperature", "top_p", "top_k")}
-    sampling = sampling_of(model, given, own)
+    sampling = sampling_of(model, fields, own)
     config = body["inferenceConfig"]
     if "temperature" in sampling:
-        config["temperature"] = min(sampling["temperature"], 1)
+        config["temperature"] = sampling["temperature"]
     if "top_p" in sampling:
         config["topP"] = sampling["top_p"]
     if "top_k" in sampling:
@@ -130,18 +127,11 @@ def _top_k(top_k: Any, model: str) -> dict[str, Any]:
     return {"top_k": top_k} if _is_one_of(model, TOP_K) else {}
 
 
-def _reasoning_is_lost(turns: Sequence[Turn]) -> bool:
-    """Whether the answer goes on from calls that came without the signed reasoning before them."""
-    if len(turns) < 2 or not any(isinstance(part, ToolResult) for part in turns[-1].parts):
-        return False
-    return not any(isinstance(part, Reasoning) and part.origin == ANTHROPIC_ORIGIN for part in turns[-2].parts)
-
-
 def _add_output_format(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
     wanted = output_format_of(fields)
     if wanted.kind != "json_schema":
         return
-    schema: dict[str, Any] = {"schema": msgspec.json.encode(wanted.schema).decode()}
+    schema: dict[str, Any] = {"schema": json_body(wanted.schema).decode()}
     if wanted.name:
         schema["name"] = wanted.name
     if wanted.description:

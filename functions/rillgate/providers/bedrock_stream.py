@@ -32,8 +32,8 @@ from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.usage import Usage
 from rillgate.providers.bedrock_errors import error_from_exception
-from rillgate.providers.loose_json import count, loads, text
 from rillgate.wire.eventstream import ERROR, EXCEPTION
+from rillgate.wire.loose_json import count, loads, text
 
 CHOICE = 0  # there is only one
 FINISH_REASONS = {

@@ -5,18 +5,14 @@ Source: Amazon Bedrock API Reference, ToolConfiguration, as botocore 1.44.5 desc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rillgate.domain.errors import ClientError
-from rillgate.providers.anthropic_models import abilities_of
 from rillgate.providers.bedrock_blocks import cache_point
-from rillgate.providers.claude import claude_of
+from rillgate.providers.claude import claude_of, is_forced
 from rillgate.providers.conversation import ToolCall, ToolResult, Turn
 from rillgate.providers.options import Tool, ToolChoice, tool_choice_of, tools_of
 
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 SCHEMA_NONE = {"type": "object", "properties": {}}  # of a tool that takes nothing, or whose schema is not known
 WITHOUT_STRICT = ("amazon.", "meta.", "cohere.", "ai21.")
 STRUCTURED_SINCE = (4, 5)  # of Claude: strict tools, and calls one at a time
@@ -29,20 +25,19 @@ def tool_config(fields: Mapping[str, Any], turns: Sequence[Turn], model: str, *,
     and are no longer there are written without their schema.
 
     Args:   caches: whether the model knows cache points among its tools.
-    Raises: ClientError: a tool's name that Bedrock does not take, or a tool that must be called by a model that cannot
-            be told so.
+    Raises: ClientError: no function, or one that must be called by a model that cannot be told so.
     """
     choice = tool_choice_of(fields)
     called = [part for turn in turns for part in turn.parts if isinstance(part, ToolCall | ToolResult)]
     if choice.mode == "none" and not called:
         return {}
     specs: list[dict[str, Any]] = []
-    for position, tool in enumerate(tools_of(fields)):
-        specs.append({"toolSpec": _spec(tool, f"tools[{position}].function.name", model)})
+    for tool in tools_of(fields):
+        specs.append({"toolSpec": _spec(tool, model)})
         if caches and tool.cache:
             specs.append(cache_point(tool.cache))
     if not specs:
-        names = sorted({part.name for part in called if NAME.fullmatch(part.name)})
+        names = sorted({part.name for part in called if part.name})
         return {"tools": [{"toolSpec": _bare(name)} for name in names]} if names else {}
     wanted = _choice(choice, model)
     return {"tools": specs, "toolChoice": wanted} if wanted else {"tools": specs}
@@ -60,16 +55,8 @@ def one_call_at_a_time(config: Mapping[str, Any] | None, choice: ToolChoice, mod
 
 
 def _choice(choice: ToolChoice, model: str) -> dict[str, Any]:
-    if choice.mode in ("required", "named") and not abilities_of(model).forced_tools:
-        raise ClientError(
-            "This model cannot be told that it must call a tool; use \"auto\" for 'tool_choice', or another model.",
-            param="tool_choice",
-            code="unsupported_parameter",
-        )
-    if choice.mode == "required":
-        return {"any": {}}
-    if choice.mode == "named":
-        return {"tool": {"name": choice.name}}
+    if is_forced(choice, model):
+        return {"tool": {"name": choice.name}} if choice.mode == "named" else {"any": {}}
     return {"auto": {}} if choice.mode == "auto" and not _says_it_itself(choice, model) else {}
 
 
@@ -78,13 +65,7 @@ def _says_it_itself(choice: ToolChoice, model: str) -> bool:
     return choice.parallel is False and claude is not None and claude.version >= STRUCTURED_SINCE
 
 
-def _spec(tool: Tool, where: str, model: str) -> dict[str, Any]:
-    if NAME.fullmatch(tool.name) is None:
-        raise ClientError(
-            f"Invalid value for '{where}': {tool.name[:80]!r}; Bedrock takes up to 64 letters, digits, _ and -.",
-            param=where,
-            code="invalid_value",
-        )
+def _spec(tool: Tool, model: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"name": tool.name, "inputSchema": {"json": tool.parameters or SCHEMA_NONE}}
     if tool.description.strip():
         spec["description"] = tool.description

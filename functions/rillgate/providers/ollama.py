@@ -11,13 +11,14 @@ from collections.abc import Mapping
 import msgspec
 
 from rillgate.domain.delta import Delta, EndDelta, ErrorDelta
-from rillgate.domain.errors import ClientError, UpstreamError
+from rillgate.domain.errors import UpstreamError
 from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.providers import features
 from rillgate.providers.features import Handling
-from rillgate.providers.ollama_errors import ollama_error_from_response
+from rillgate.providers.json_body import json_body
 from rillgate.providers.ollama_request import body_of
 from rillgate.providers.ollama_stream import OllamaStreamDecoder
+from rillgate.providers.openai_errors import error_from_response
 from rillgate.wire.ndjson import NdjsonReader
 
 _PASSED, _TRANSLATED, _DROPPED, _REFUSED = Handling
@@ -75,10 +76,7 @@ class OllamaProvider:
         Raises: ClientError: it asks for what this API does not have, or cannot be translated.
         """
         features.check(request.fields, HANDLING, self._name)
-        try:
-            body = msgspec.json.encode(body_of(request.fields, model, output_tokens_max, stream=request.stream))
-        except RecursionError as error:
-            raise ClientError("The request is nested too deeply.", code="invalid_json") from error
+        body = json_body(body_of(request.fields, model, output_tokens_max, stream=request.stream))
         return UpstreamRequest("POST", "/api/chat", headers=(("content-type", "application/json"),), body=body)
 
     def models_request(self) -> UpstreamRequest:
@@ -96,11 +94,11 @@ class OllamaProvider:
         """Frames are lines of JSON."""
         return NdjsonReader()
 
-    def decoder(self) -> OllamaStreamDecoder:
-        """A decoder for one stream."""
+    def decoder(self, request: ChatRequest | None = None) -> OllamaStreamDecoder:
+        """A decoder for one stream. Tools may have any name here."""
         return OllamaStreamDecoder(self._name)
 
-    def decode_answer(self, body: bytes) -> list[Delta]:
+    def decode_answer(self, body: bytes, request: ChatRequest | None = None) -> list[Delta]:
         """A whole answer as deltas: thinking, text, tool calls, finish, usage."""
         deltas = self.decoder().decode_line(body)
         last = deltas[-1] if deltas else None
@@ -111,8 +109,8 @@ class OllamaProvider:
         return deltas[:-1]
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """See `ollama_errors`."""
-        return ollama_error_from_response(self._name, status, headers, body)
+        """See `openai_errors`: these are read alike."""
+        return error_from_response(self._name, status, headers, body)
 
 
 class _Tag(msgspec.Struct):

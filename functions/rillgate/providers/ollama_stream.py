@@ -25,8 +25,8 @@ from rillgate.domain.delta import (
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.usage import Usage
-from rillgate.providers.loose_json import count, loads, text
 from rillgate.providers.ollama_errors import ollama_error_from_object
+from rillgate.wire.loose_json import count, loads, text
 
 FINISH_REASONS = {"stop": "stop", "length": "length", "load": "stop"}
 ID_CHARS = 24  # as many as Ollama's and OpenAI's own ids have, behind "call_"

@@ -11,7 +11,6 @@ Source: https://platform.openai.com/docs/api-reference/chat, with the deviations
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,16 +30,21 @@ from rillgate.domain.delta import (
     ToolDelta,
     UsageDelta,
 )
-from rillgate.domain.errors import ClientError, UpstreamError
-from rillgate.domain.ports import Frame
+from rillgate.domain.errors import UpstreamError
+from rillgate.domain.ports import Frame, StreamDecoder
 from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.domain.usage import Usage
 from rillgate.providers.features import FEATURES, Handling
+from rillgate.providers.json_body import json_body
+from rillgate.providers.model_list import model_ids
 from rillgate.providers.openai_errors import error_from_object, error_from_response
 from rillgate.providers.openai_foreign import plain_fields
+from rillgate.providers.tool_names import ToolNames
+from rillgate.wire.loose_json import count, loads, loads_or_none
 from rillgate.wire.sse import SseReader
 
 DONE = b"[DONE]"
+TOOL_NAME_CHARS_MAX = 64
 CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 FINISH_REASONS = {"eos": "stop", "eos_token": "stop", "model_length": "length", "sensitive": "content_filter"}
 FINISH_FAILURES = frozenset({"error", "insufficient_system_resource"})  # Mistral, OpenRouter; DeepSeek
@@ -76,22 +80,18 @@ class OpenAIProvider:
         """
         said = request.fields
         if request.dialect != self.dialect:
-            said = plain_fields(said, own_host=self._own_host)
+            said = plain_fields(self._tool_names(request).request(said), own_host=self._own_host)
         fields = {key: value for key, value in said.items() if key not in CAP_FIELDS}
         fields["model"] = model
         fields[self._cap_field] = output_tokens_max
         options = fields.pop("stream_options", None) or {}
         if request.stream:
             fields["stream_options"] = {**options, "include_usage": True}
-        try:
-            body = msgspec.json.encode(fields)
-        except RecursionError as error:
-            raise ClientError("The request is nested too deeply.", code="invalid_json") from error
         return UpstreamRequest(
             method="POST",
             path="/chat/completions",
             headers=(("content-type", "application/json"),),
-            body=body,
+            body=json_body(fields),
         )
 
     def models_request(self) -> UpstreamRequest:
@@ -99,21 +99,18 @@ class OpenAIProvider:
         return UpstreamRequest("GET", "/models")
 
     def decode_models(self, body: bytes) -> list[str]:
-        """`{"data": [{"id": …}]}`."""
-        try:
-            return [model.id for model in _MODELS.decode(body).data]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UpstreamError(f"Provider {self._name!r} sent no list of models.") from error
+        """See `model_list`."""
+        return model_ids(self._name, body)
 
     def reader(self) -> SseReader:
         """Frames are Server-Sent Events."""
         return SseReader()
 
-    def decoder(self) -> OpenAIStreamDecoder:
+    def decoder(self, request: ChatRequest | None = None) -> StreamDecoder:
         """A decoder for one stream."""
-        return OpenAIStreamDecoder(self._name)
+        return self._tool_names(request).decoder(OpenAIStreamDecoder(self._name))
 
-    def decode_answer(self, body: bytes) -> list[Delta]:
+    def decode_answer(self, body: bytes, request: ChatRequest | None = None) -> list[Delta]:
         """A `chat.completion` object as deltas: text, tool calls, finish, usage."""
         try:
             answer = _read(body)
@@ -121,7 +118,7 @@ class OpenAIProvider:
             message = f"Provider {self._name!r} sent an answer of {len(body)} bytes that is not JSON."
             raise UpstreamError(message) from error
         if answer is None or not answer.choices:
-            said = _loads(body)
+            said = loads_or_none(body)
             if _is_flat_error(said):
                 raise error_from_object(self._name, said)
             raise UpstreamError(f"Provider {self._name!r} sent an answer without choices.")
@@ -130,11 +127,15 @@ class OpenAIProvider:
         deltas = _deltas(self._name, answer, whole=True)
         if deltas and isinstance(deltas[-1], ErrorDelta):
             raise deltas[-1].error
-        return deltas
+        return self._tool_names(request).answer(deltas)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """See `openai_errors`."""
         return error_from_response(self._name, status, headers, body)
+
+    def _tool_names(self, request: ChatRequest | None) -> ToolNames:
+        translated = request is not None and request.dialect != self.dialect
+        return ToolNames(request.fields if request is not None and translated else {}, TOOL_NAME_CHARS_MAX)
 
 
 class _Message(msgspec.Struct):
@@ -163,15 +164,6 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-_MODELS = msgspec.json.Decoder(_Models)
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
@@ -197,7 +189,7 @@ class OpenAIStreamDecoder:
         if data.startswith(DONE):  # some servers pad it; nothing else starts like this
             return [EndDelta()]
         if frame.event == "error":  # older llama.cpp, Gemini: the error itself, in no frame of its own
-            return [ErrorDelta(error_from_object(self._name, _loads(data)))]
+            return [ErrorDelta(error_from_object(self._name, loads_or_none(data)))]
         try:
             chunk = _read(data)
         except (ValueError, RecursionError) as error:
@@ -207,13 +199,13 @@ class OpenAIStreamDecoder:
                 f"Provider {self._name!r} sent a frame of {len(data)} bytes that is not JSON.", retryable=False
             ) from error
         if chunk is None:
-            said = _loads(data)  # a bare null, a number: no chunk. But Gemini puts an error into a list.
+            said = loads_or_none(data)  # a bare null, a number: no chunk. But Gemini puts an error into a list.
             return [ErrorDelta(error_from_object(self._name, said))] if _is_listed_error(said) else None
         if chunk.error:  # OpenRouter has choices beside it; they say nothing more
-            said = chunk.error if isinstance(chunk.error, dict | str) else _loads(data)
+            said = chunk.error if isinstance(chunk.error, dict | str) else loads_or_none(data)
             return [ErrorDelta(error_from_object(self._name, said))]
         if chunk.choices is None and chunk.usage is None:
-            said = _loads(data)
+            said = loads_or_none(data)
             return [ErrorDelta(error_from_object(self._name, said))] if _is_flat_error(said) else None
         deltas = _deltas(self._name, chunk, whole=False)
         if len(deltas) == 1 and type(deltas[0]) is TextDelta:  # nearly every chunk
@@ -338,7 +330,7 @@ def _read(data: bytes) -> _Chunk | None:
     try:
         return _CHUNK.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        value = _whole_characters(json.loads(data))
+        value = loads(data)
     if not isinstance(value, dict):
         return None
     choices = value.get("choices")
@@ -368,25 +360,6 @@ def _loose_message(message: Any) -> _Message | None:
     return _Message(**{name: message.get(name) for name in _Message.__struct_fields__})
 
 
-def _loads(data: bytes) -> Any:
-    """Any JSON; None where it is none."""
-    try:
-        return _whole_characters(json.loads(data))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _whole_characters(value: Any) -> Any:
-    """The value with lone surrogates replaced: JSON can spell them, UTF-8 cannot. Some servers cut emoji in two."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_whole_characters(item) for item in value]
-    if isinstance(value, dict):
-        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
-    return value
-
-
 def _is_flat_error(value: Any) -> bool:
     """Whether an object without choices and usage is an error: `{"object": "error", …}`, `{"detail": …}`, ..."""
     if not isinstance(value, dict):
@@ -405,19 +378,15 @@ def usage_from_object(usage: Mapping[str, Any]) -> Usage:
 
     DeepSeek reports cached tokens as `prompt_cache_hit_tokens`.
     """
-    cached = _count(_get(usage.get("prompt_tokens_details"), "cached_tokens"))
+    cached = count(_get(usage.get("prompt_tokens_details"), "cached_tokens"))
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cached_input_tokens=_count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
-        cache_write_tokens=_count(_get(usage.get("prompt_tokens_details"), "cache_write_tokens")),
-        reasoning_tokens=_count(_get(usage.get("completion_tokens_details"), "reasoning_tokens")),
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        cached_input_tokens=count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
+        cache_write_tokens=count(_get(usage.get("prompt_tokens_details"), "cache_write_tokens")),
+        reasoning_tokens=count(_get(usage.get("completion_tokens_details"), "reasoning_tokens")),
     )
 
 
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,38 +1,21 @@
-"""What the errors of OpenAI and compatible servers mean for our client.
+"""What OpenAI and compatible servers say of an error, and those of other families that say it alike.
 
-The provider's fault must not look like the client's: a wrong key of ours is a 502, not a 401. Bodies come as
-`{"error": {…}}`, `{"error": "text"}`, `{"message": …}`, `{"detail": …}` or HTML; all are read, none is trusted
-to have a shape. Source: https://platform.openai.com/docs/guides/error-codes and compatible servers as observed.
+Bodies come as `{"error": {…}}`, `{"error": "text"}`, `{"message": …}`, `{"detail": …}` or HTML; all are read, none is
+trusted to have a shape. What they mean is `error_table`'s to say.
+Source: https://platform.openai.com/docs/guides/error-codes and compatible servers as observed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from rillgate.domain.errors import UpstreamError, UpstreamTimeout
+from rillgate.domain.errors import UpstreamError
+from rillgate.providers.error_table import Said, error_in_response, error_in_stream
+from rillgate.wire.loose_json import loads_or_none
 
-MESSAGE_CHARS_MAX = 2000
-RETRY_AFTER_S_MAX = 60.0  # official SDKs ignore or refuse longer waits
-QUOTA_CODES = frozenset({"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"})
-CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-CONTEXT_TEXTS = (
-    "maximum context length",
-    "context limit",
-    "exceeds the available context size",
-    "exceeds the maximum number of tokens",
-    "prompt is too long",
-    "input is too long",
-)
-AUTH_CODES = frozenset({"invalid_api_key", "authentication_error"})
-AUTH_TEXTS = (
-    "api key not valid",
-    "incorrect api key",
-    "invalid api key",
-    "api_key_invalid",
-)  # said with status 400 too
 # error.type or error.code inside a stream → the status that the same error has as a response
 STATUS_OF_WORD = {
     "invalid_request_error": 400,
@@ -58,11 +41,8 @@ STATUS_OF_WORD = {
 
 def error_from_response(name: str, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """A response with an error status. Header names in lower case; `body` may be cut."""
-    try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        content = None  # HTML, or a body that was cut
-    return _classify(name, status, f"Provider {name!r}: ", _detail(content), _retry_after(headers))
+    content = loads_or_none(body)  # None: HTML, or a body that was cut
+    return error_in_response(name, status, headers, _said(_detail(content)))
 
 
 def error_from_object(name: str, content: Any) -> UpstreamError:
@@ -71,62 +51,7 @@ def error_from_object(name: str, content: Any) -> UpstreamError:
     Its message stays what the provider said.
     """
     detail = _detail(content)
-    return _classify(name, _status_of(detail), "", detail, None)
-
-
-def _classify(name: str, status: int, prefix: str, detail: Any, retry_after_s: float | None) -> UpstreamError:
-    """The table: status and words of the provider → what our client is told."""
-    said, kind, code, param = _words(detail)
-    text = f"{prefix}{said}" if said else f"Provider {name!r} answered with status {status}."
-    if status in (401, 403) or not AUTH_CODES.isdisjoint((kind, code)) or _has(said, AUTH_TEXTS):
-        # Nothing of what it said: it may repeat the key.
-        return UpstreamError(
-            f"Provider {name!r} refused the gateway's credentials; check its api_key.",
-            retryable=False,
-            kind="upstream_error",
-            code="upstream_auth",
-            should_retry=False,
-        )
-    if not CONTEXT_CODES.isdisjoint((kind, code)) or _has(said, CONTEXT_TEXTS):
-        return UpstreamError(
-            text, retryable=False, status=400, kind="invalid_request_error", code="context_length_exceeded", param=param
-        )
-    if status == 402 or code in QUOTA_CODES or kind in QUOTA_CODES:
-        return UpstreamError(
-            text,
-            retryable=False,
-            status=429,
-            kind="insufficient_quota",
-            code="insufficient_quota",
-            should_retry=False,
-        )
-    if status == 429:
-        return UpstreamError(
-            text, status=429, kind="rate_limit_error", code="rate_limit_exceeded", retry_after_s=retry_after_s
-        )
-    if status in (408, 504):
-        return UpstreamTimeout(text)
-    if status in (503, 529):
-        return UpstreamError(text, status=503, code="upstream_overloaded", retry_after_s=retry_after_s)
-    if status == 404:
-        return UpstreamError(
-            text, retryable=False, status=404, kind="invalid_request_error", code=code or "model_not_found", param=param
-        )
-    if status in (400, 409, 413, 422):
-        return UpstreamError(
-            text,
-            retryable=status == 409,  # a conflict passes
-            status=status,
-            kind="invalid_request_error",
-            code=code or ("request_too_large" if status == 413 else "invalid_request"),
-            param=param,
-        )
-    return UpstreamError(text)
-
-
-def _has(said: str, signs: Collection[str]) -> bool:
-    lowered = said.lower()
-    return any(sign in lowered for sign in signs)
+    return error_in_stream(name, _status_of(detail), _said(detail))
 
 
 def _detail(content: Any) -> Any:
@@ -140,18 +65,18 @@ def _detail(content: Any) -> Any:
     return content
 
 
-def _words(detail: Any) -> tuple[str, str | None, str | None, str | None]:
-    """(message, type, code, param) of whatever came."""
+def _said(detail: Any) -> Said:
+    """Whatever came."""
     if isinstance(detail, str):
-        return detail[:MESSAGE_CHARS_MAX], None, None, None
+        return Said(detail)
     if not isinstance(detail, dict):
-        return "", None, None, None
+        return Said()
     message = detail.get("message") or detail.get("detail") or detail.get("error")
     if message and isinstance(message, dict | list):
         message = msgspec.json.encode(message).decode()
     code = _string(detail.get("code"))
-    return (
-        (_string(message) or "")[:MESSAGE_CHARS_MAX],
+    return Said(
+        _string(message) or "",
         _string(detail.get("type")),
         None if code is None or code.isdigit() else code,  # a status as text is no code
         _string(detail.get("param")),
@@ -176,15 +101,3 @@ def _status_of(detail: Any) -> int:
         if status is not None:
             return status
     return 502
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """`retry-after-ms`, else `retry-after` in seconds; dates are left out, since clocks differ."""
-    for key, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[key]) * scale
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds <= RETRY_AFTER_S_MAX:
-            return seconds
-    return None

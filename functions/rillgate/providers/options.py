@@ -139,7 +139,7 @@ def end_user_of(fields: Mapping[str, Any]) -> str | None:
 
 def _tool(tool: Mapping[str, Any], where: str) -> Tool:
     function = tool.get("function")
-    if tool.get("type") != "function" or not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    if tool.get("type") != "function" or not isinstance(function, dict) or not _is_name(function.get("name")):
         raise _invalid(where, 'only {"type": "function", "function": {"name": …}} can be translated')
     parameters = function.get("parameters")
     strict = function.get("strict")
@@ -150,6 +150,10 @@ def _tool(tool: Mapping[str, Any], where: str) -> Tool:
         strict if isinstance(strict, bool) else None,
         cache_of(tool),
     )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _allowed(choice: Any) -> frozenset[str] | None:

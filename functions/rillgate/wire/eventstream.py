@@ -13,6 +13,7 @@ own reader is the judge in the tests.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from zlib import crc32
 
@@ -29,7 +30,8 @@ HEADERS_BYTES_MAX = 128 * 1024
 EXCEPTION = "exception:"
 ERROR = "error:"
 
-_PRELUDE = 12
+_LENGTHS = struct.Struct(">III")  # of the message and of its headers, and the checksum of both
+_PRELUDE = _LENGTHS.size
 _FRAMING = _PRELUDE + 4
 _STRING = 7
 _SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}  # of a header's value, by type; 6 and 7 say it themselves
@@ -69,7 +71,7 @@ class EventStreamReader:
              Frames that were complete before it are given out first; afterwards every call raises.
     """
 
-    __slots__ = ("_broken", "_checked", "_frame_bytes_max", "_headers", "_held")
+    __slots__ = ("_block", "_broken", "_checked", "_event", "_frame_bytes_max", "_headers", "_held")
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         if frame_bytes_max < _FRAMING:
@@ -78,24 +80,34 @@ class EventStreamReader:
         self._held = bytearray()
         self._checked = False  # whether the prelude of the message that is held is known to be true
         self._broken: _Broken | None = None
-        self._headers: tuple[bytes, Mapping[str, str]] = (b"", {})  # the last ones: most messages repeat them
+        self._block = b""  # the last headers, and what they say: most messages repeat them
+        self._headers: Mapping[str, str] = {}
+        self._event = ""
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Take the next bytes, of any length, and give out the frames they complete, in order."""
         self._raise_if_broken()
-        self._held += chunk
+        source: bytes | bytearray = chunk
+        if self._held:
+            self._held += chunk
+            source = self._held
+        at = 0
         frames: list[Frame] = []
         try:
-            while (length := self._complete()) is not None:
-                raw = bytes(self._held[:length])
-                del self._held[:length]
+            while (length := self._complete(source, at)) is not None:
+                frames.append(self._frame(bytes(source[at : at + length])))
+                at += length
                 self._checked = False
-                frames.append(self._frame(raw))
         except _Broken as error:
             self._broken = error
             self._held.clear()
             if not frames:
                 self._raise_if_broken()
+            return frames
+        if self._held:
+            del self._held[:at]
+        else:
+            self._held += chunk[at:]
         return frames
 
     def feed_eof(self) -> list[Frame]:
@@ -104,19 +116,21 @@ class EventStreamReader:
         self._held.clear()
         return []
 
-    def _complete(self) -> int | None:
-        """The length of the message that is held, once it is whole."""
-        if len(self._held) < _PRELUDE:
+    def _complete(self, source: bytes | bytearray, at: int) -> int | None:
+        """The length of the message that begins at this place, once it is whole."""
+        there = len(source) - at
+        if there < _PRELUDE:
             return None
-        length = int.from_bytes(self._held[:4])
+        length: int
+        length, headers_length, checksum = _LENGTHS.unpack_from(source, at)
         if not self._checked:
-            self._check_prelude(length, int.from_bytes(self._held[4:8]))
+            if crc32(source[at : at + 8]) != checksum:
+                raise _Broken("whose beginning has a wrong checksum")
+            self._check_lengths(length, headers_length)
             self._checked = True
-        return length if len(self._held) >= length else None
+        return length if there >= length else None
 
-    def _check_prelude(self, length: int, headers_length: int) -> None:
-        if crc32(self._held[:8]) != int.from_bytes(self._held[8:12]):
-            raise _Broken("whose beginning has a wrong checksum")
+    def _check_lengths(self, length: int, headers_length: int) -> None:
         if length > self._frame_bytes_max:
             raise _Broken(f"longer than {self._frame_bytes_max!r} bytes, the most that is read", retryable=False)
         if headers_length > HEADERS_BYTES_MAX:
@@ -129,16 +143,13 @@ class EventStreamReader:
             raise _Broken("with a wrong checksum")
         end = _PRELUDE + int.from_bytes(raw[4:8])
         block = raw[_PRELUDE:end]
-        if block != self._headers[0]:
-            self._headers = (block, dict(_strings(block)))
-        headers, data = self._headers[1], raw[end:-4]
-        match headers.get(":message-type"):
-            case "exception":
-                return EventStreamFrame(raw, data, EXCEPTION + headers.get(":exception-type", ""))
-            case "error":
-                said = data or msgspec.json.encode({"message": headers.get(":error-message", "")})
-                return EventStreamFrame(raw, said, ERROR + headers.get(":error-code", ""))
-        return EventStreamFrame(raw, data, headers.get(":event-type", ""))
+        if block != self._block:
+            self._headers, self._block = dict(_strings(block)), block
+            self._event = _event(self._headers)
+        data = raw[end:-4]
+        if not data and self._headers.get(":message-type") == "error":
+            data = msgspec.json.encode({"message": self._headers.get(":error-message", "")})
+        return EventStreamFrame(raw, data, self._event)
 
     def _raise_if_broken(self) -> None:
         if self._broken is not None:
@@ -153,6 +164,16 @@ class _Broken(Exception):
         super().__init__(problem)
         self.problem = problem
         self.retryable = retryable
+
+
+def _event(headers: Mapping[str, str]) -> str:
+    """What `EventStreamFrame.event` is."""
+    match headers.get(":message-type"):
+        case "exception":
+            return EXCEPTION + headers.get(":exception-type", "")
+        case "error":
+            return ERROR + headers.get(":error-code", "")
+    return headers.get(":event-type", "")
 
 
 def _strings(block: bytes) -> Iterator[tuple[str, str]]:

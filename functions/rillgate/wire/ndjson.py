@@ -61,6 +61,10 @@ class NdjsonReader:
         """Take the next bytes, of any length, and give out the lines they complete, in order."""
         self._raise_if_failed()
         frames: list[Frame] = []
+        if chunk and chunk.find(b"\n") == len(chunk) - 1 and not self._partial:  # one line: nearly every chunk
+            self._take(chunk, frames)
+            self._raise_if_failed()
+            return frames
         *ended, rest = chunk.split(b"\n")
         for line in ended:
             whole = bytes(self._partial + line) if self._partial else line

@@ -100,7 +100,7 @@ async def test_catalog_start_with_embedded_provider_only_asks_nobody() -> None:
     subject.catalog.start()
     assert await subject.resolve(None) == f"tiny/{EMBEDDED_MODEL}"
     assert await subject.refused("gpt-9") == "model_not_found"
-    assert await subject.catalog.models_of("tiny") == (EMBEDDED_MODEL,)
+    assert [entry.id for entry in await subject.catalog.models()] == [EMBEDDED_MODEL]
     assert subject.asked == []
     assert subject.told == [("tiny", [EMBEDDED_MODEL], None)]
     await subject.catalog.close()
@@ -347,8 +347,6 @@ async def test_catalog_get_asks_where_the_name_is_not_listed() -> None:
         await subject.catalog.get("b")
     subject.clock.advance(FRESH_S + 1)
     assert await subject.catalog.get("b") == ModelEntry("b", "lab", "b")
-    assert await subject.catalog.models_of("lab") == ("a", "b")
-    assert await subject.catalog.models_of("nobody") is None
 
 
 async def test_catalog_news_is_told_once() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rillgate.app.settings.found import PROVIDER_VARIABLES
 from rillgate.app.settings.sources import SettingsError
 from rillgate.cli.context import UsageError
 from rillgate.cli.lambda_local import banner
@@ -207,10 +208,13 @@ def test_command_without_a_provider_says_that_the_embedded_model_is_not_on_lambd
 ) -> None:
     """At once, and not in every environment."""
     monkeypatch.chdir(tmp_path)
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_HOST", "RILLGATE_BACKEND", "RILLGATE_CONFIG"):
+    for name in (*PROVIDER_VARIABLES, "RILLGATE_BACKEND", "RILLGATE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     assert main(["lambda-local", "--port", "0"]) == 2
-    assert "the embedded model does not run on Lambda" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the embedded model does not run on Lambda" in told
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_HOST", "RILLGATE_BACKEND=bedrock"):
+        assert name in told
 
 
 @pytest.mark.parametrize("words", [["--timeout-s", "901"], ["--memory-mb", "1"], ["--environments-max", "x"]])

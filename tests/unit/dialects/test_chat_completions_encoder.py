@@ -106,6 +106,20 @@ def test_encode_every_delta_is_a_chunk_with_the_role_once_for_each_choice() -> N
     ]
 
 
+def test_encode_text_after_text_is_the_same_chunk_with_other_text() -> None:
+    """Byte for byte what a reader of JSON would write, for each choice, under the head that is known by then."""
+    writer = encoder()
+    for choice in (0, 1):
+        writer.encode((TextDelta(choice, "a"),), {})
+    for said in ("b", 'c "\\\n', "grüße \u2028 👋", ""):
+        for choice in (0, 1):
+            chunk = {**HEAD, "choices": [{"index": choice, "delta": {"content": said}, "finish_reason": None}]}
+            expected = b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+            assert writer.encode((TextDelta(choice, said),), {}) == expected
+    writer.forward(frames_of(frame(envelope([], id="chatcmpl-lab")))[0])
+    assert read(writer.encode((TextDelta(0, "d"),), {}))[0]["id"] == "chatcmpl-lab"
+
+
 def test_encode_report_stands_in_the_chunk_that_finishes() -> None:
     """And in no other."""
     chunks = read(encoder().encode([TextDelta(0, "a"), FinishDelta(0, "stop")], {"estimated": True}))

@@ -194,6 +194,29 @@ def test_encode_writes_blocks_one_after_the_other(deltas: list[Delta], events: l
     assert streamed(*deltas) == events
 
 
+def test_encode_text_after_text_is_the_same_event_with_other_text() -> None:
+    """Byte for byte what a reader of JSON would write, in the block that is open and in none that is over."""
+    writer = encoder()
+    writer.encode((TextDelta(0, "a"),), {})
+    for said in ("b", 'c "\\\n', "grüße \u2028 👋"):
+        assert writer.encode((TextDelta(0, said),), {}) == event(
+            "content_block_delta", index=0, delta={"type": "text_delta", "text": said}
+        )
+    assert writer.encode((TextDelta(1, "of another choice"),), {}) == b""
+    assert writer.encode((TextDelta(0, ""),), {}) == b""
+    assert message_events(writer.encode((ToolDelta(0, 0, "tf", "f", "{"),), {})) == [
+        over(0),
+        began(1, tool("f")),
+        arguments(1, "{"),
+    ]
+    assert writer.encode((TextDelta(0, "waits"),), {}) == b""
+    assert writer.encode((TextDelta(0, " too"),), {}) == b""
+    out = message_events(writer.encode((ToolDelta(0, 0, None, None, "}"),), {}))
+    assert out == [arguments(1, "}"), over(1), began(2, TEXT), text(2, "waits"), text(2, " too")]
+    assert message_events(writer.encode((TextDelta(0, "d"),), {})) == [text(2, "d")]
+    assert message_events(writer.encode((TextDelta(0, "e"),), {})) == [text(2, "e")]
+
+
 def test_encode_writes_calls_while_they_come() -> None:
     """A second call begins as soon as the first one's arguments are whole, not at the end of the message."""
     writer = encoder()

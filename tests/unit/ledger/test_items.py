@@ -117,6 +117,13 @@ def test_hold_values_of_two_generations_differ(hold: Hold, later: int) -> None:
     assert after.value != hold.value
 
 
+def test_hold_with_more_is_its_next_generation() -> None:
+    """Less is a negative amount; its windows and its end stay."""
+    hold = Hold(AT_S + 930, 3, 100, 50, AT_S)
+    assert hold.with_more(Amounts(7, 2)) == Hold(AT_S + 930, 4, 107, 52, AT_S)
+    assert hold.with_more(Amounts(-100, -50)).amounts == Amounts(0, 0, 1)
+
+
 @pytest.mark.parametrize("value", ["", "1.2.3.4", "1.2.3.4.5.6", "1.2.-.4.5", 5])
 def test_hold_read_from_other_value_is_refused(value: str | int) -> None:
     """Something else under a hold's name is a mistake that must not pass as a hold."""

@@ -181,6 +181,8 @@ def test_error_of_our_credentials_in_a_stream_says_nothing_of_them(content: obje
         "The input token count (9) exceeds the maximum number of tokens allowed (8).",
         "prompt is too long: 9 tokens > 8 maximum",
         "Input is too long for requested model.",
+        "prompt too long; exceeded max context length by 4 tokens",
+        "input length exceeds the context length",
     ],
 )
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
