@@ -6,11 +6,11 @@ import asyncio
 import os
 import random
 from contextlib import AsyncExitStack
-from typing import Any
 
 import pytest
 
 from rillgate.delivery.writer import BUFFER_BYTES_HIGH
+from rillgate.upstream.fast.transport import FastTransport
 from tests.fakes.clients import RawClient, collect
 from tests.fakes.gateway import GatewayInTest, gateway_for
 from tests.fakes.provider import FakeProvider
@@ -143,15 +143,16 @@ async def test_thousand_random_cancels_leave_nothing_behind() -> None:
                 await exchange.closed.wait()
         while len(asyncio.all_tasks()) > tasks or open_descriptors() > descriptors + 50:
             await asyncio.sleep(0)
-        pool = pool_of(g)
-        assert [c for c in pool.connections if not c.is_idle()] == []
+        transport = transport_of(g)
+        assert transport.slots == transport.idle
         assert g.gateway.metrics.active_streams == 0
 
 
-def pool_of(g: GatewayInTest) -> Any:
-    """The one origin's connection pool."""
-    (client,) = g.gateway.exchange._clients.values()
-    return vars(client)["_transport"].pool
+def transport_of(g: GatewayInTest) -> FastTransport:
+    """The one origin's."""
+    (transport,) = g.gateway.exchange._transports.values()
+    assert isinstance(transport, FastTransport)
+    return transport
 
 
 async def one_whole_answer(g: GatewayInTest) -> None:

@@ -9,6 +9,7 @@ What it adds, all on the connection and so before any route:
 - `Upgrade` is ignored (RFC 9110, 7.8 allows it). The parser stops at such a request and drops its body, so the
   request is parsed again without the header.
 - A stream that ended because its client stalled is let go: see `STALLED_EXTENSION`.
+- A client that keeps up gets each piece of a body without a task having to wake up for it: see `STRAIGHT_EXTENSION`.
 - Every way in which a connection can idle has a timer; a lost connection ends the request that is running, also when
   later ones are queued behind it.
 
@@ -44,6 +45,13 @@ STALLED_EXTENSION = "rillgate.stalled"
 Afterwards no `send` of this response waits, the one that is blocked included. So the in-band end of the stream gets
 into the connection, and a client that wakes up within `linger_s` reads everything, in order. Then the connection is
 aborted: a close would wait for ever, and not every platform has TCP_USER_TIMEOUT.
+"""
+
+STRAIGHT_EXTENSION = "rillgate.straight"
+"""`scope["extensions"]["rillgate.straight"]["write"](body) -> bool`: write a part of the body now, awaiting nothing.
+
+False, and nothing was written, where it has to go by `send`: the response has not begun, is over or has a length, or
+its client is gone or behind. To be called between two `send`s only, whose order it is part of.
 """
 
 REFUSED_LINGER_S = 2.0  # how long a refused client may go on sending: closing at once would reset its answer away
@@ -153,6 +161,20 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self.flow.resume_writing()
         self._abort_timer = self.call_later(self.limits.linger_s, self.transport.abort)
 
+    def _write_straight(self, ref: weakref.ref[RequestResponseCycle], body: bytes) -> bool:
+        cycle = ref()
+        if (
+            cycle is None
+            or self.flow.write_paused
+            or not cycle.chunked_encoding
+            or cycle.response_complete
+            or cycle.disconnected
+            or self.transport.is_closing()
+        ):
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
+
     # Bytes of requests
 
     def data_received(self, data: bytes) -> None:
@@ -231,8 +253,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
                 code="too_many_pipelined_requests",
             )
         super().on_headers_complete()
-        release = partial(self._release, weakref.ref(self.cycle))  # weak: the cycle holds this scope
-        self.scope["extensions"] = {STALLED_EXTENSION: {"release": release}}
+        ref = weakref.ref(self.cycle)  # weak: the cycle holds this scope
+        self.scope["extensions"] = {
+            STALLED_EXTENSION: {"release": partial(self._release, ref)},
+            STRAIGHT_EXTENSION: {"write": partial(self._write_straight, ref)},
+        }
 
     def on_body(self, body: bytes) -> None:
         """A part of a body, to the newest request."""

@@ -1,9 +1,10 @@
 """The backpressure-aware writer: the one task that owns a stream's wire.
 
-What the pipeline puts in is sent in order, nothing dropped and nothing reordered. The buffer is bounded in
-bytes: above its high mark `writable()` waits until the client has taken it down to the low mark, so a client
-that stops reading stops the reading from the provider. Frames are merged into one send only when the client is
-behind: a client that keeps up gets each frame at once.
+What the pipeline puts in is sent in order, nothing dropped and nothing reordered. While the client keeps up, and where
+the server offers it (`straight`), a frame is written where it is put, and no task wakes up for it. The buffer is
+bounded in bytes: above its high mark `writable()` waits until the client has taken it down to the low mark, so a client
+that stops reading stops the reading from the provider. Frames are merged into one send only when the client is behind:
+a client that keeps up gets each frame at once.
 
 Two timers belong to the wire. The stall deadline runs while one `send` is blocked; it is the only sign of a
 slow client that ASGI gives. The heartbeat runs while nothing is sent, whoever is silent.
@@ -50,6 +51,7 @@ class StreamWriter:
         heartbeat: bytes that say that the stream is alive; must be harmless between any two frames.
         heartbeat_s: send one when nothing was sent for so long; 0 = never.
         stall_s: call `on_stall` when one send stays blocked for so long; 0 = never.
+        straight: writes a part of the body at once, or says that it has to be sent; None where the server cannot.
     """
 
     def __init__(
@@ -63,8 +65,11 @@ class StreamWriter:
         heartbeat_s: float,
         stall_s: float,
         on_stall: Callable[[], None],
+        straight: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._send = send
+        self._straight = straight
+        self._begun = False  # the status line was sent
         self._clock = clock
         self._headers = headers
         self._opening = opening
@@ -87,6 +92,17 @@ class StreamWriter:
 
     def put(self, data: bytes) -> None:
         """Take whole frames. The first ones commit the status line: from here on errors go in-band."""
+        if (
+            self._begun
+            and not (self._queue or self._sending or self._closed)
+            and len(data) <= SEND_BYTES_MAX
+            and self._straight is not None
+            and self._straight(data)
+        ):
+            self.stats.bytes_sent += len(data)
+            self.stats.sends += 1
+            self._heartbeats.restart()
+            return
         if not self.started:
             self.started = True
             data = self._opening + data
@@ -128,6 +144,7 @@ class StreamWriter:
                     continue
                 if self.stats.sends == 0:
                     await self._send_one({"type": "http.response.start", "status": 200, "headers": self._headers})
+                    self._begun = True
                 body = self._take()
                 last = self._closed and not self._queue
                 await self._send_one({"type": "http.response.body", "body": body, "more_body": not last})

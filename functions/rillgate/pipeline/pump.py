@@ -1,4 +1,8 @@
-"""The loop that carries a stream: read from the provider, relay, put into the writer; pause while the client lags."""
+"""What carries a stream: read from the provider, relay, put into the writer; pause while the client lags.
+
+Where the transport can push, all of it happens in the callback that reads, as long as the client keeps up; elsewhere in
+a loop that awaits each read.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from contextlib import aclosing
 from rillgate.delivery.writer import StreamWriter
 from rillgate.domain.errors import UpstreamTruncated
 from rillgate.domain.ports import Clock, Provider
+from rillgate.domain.request import ChatRequest
 from rillgate.domain.timer import Timer
+from rillgate.pipeline.push import Push
 from rillgate.pipeline.relay import Relay
 from rillgate.upstream.exchange import UpstreamResponse
 
@@ -54,6 +60,8 @@ class Pump:
         self._idle = Timer(clock, idle_s, on_expiry)
         self._on_first = on_first
         self._frames_seen = 0
+        self._push: Push | None = None
+        self._halted = False
         self.passed_on = False
 
     def start(self) -> None:
@@ -65,8 +73,8 @@ class Pump:
         self._first_token.close()
         self._idle.close()
 
-    async def run(self, response: UpstreamResponse, provider: Provider) -> None:
-        """Carry the whole stream. Afterwards `relay.end` says how the provider's side ended.
+    async def run(self, response: UpstreamResponse, provider: Provider, request: ChatRequest) -> None:
+        """Carry the whole stream that answers the request. Afterwards `relay.end` says how the provider's side ended.
 
         Raises:
             UpstreamError: the provider answered with an error status, or its JSON is no answer.
@@ -74,18 +82,57 @@ class Pump:
         if response.status >= 300:
             raise provider.error(response.status, response.headers, await response.read_error())
         if not response.is_event_stream:
-            self._put(self._relay.feed_answer(provider.decode_answer(await response.read())))
+            self._put(self._relay.feed_answer(provider.decode_answer(await response.read(), request)))
             return
-        async with aclosing(response.chunks()) as chunks:
-            try:
-                await self._carry(chunks)
-            except UpstreamTruncated:
-                self._put(self._relay.truncated())
-            self.close()
-            if self.passed_on:
-                self._writer.close()
-            if self._relay.upstream_done:
+        try:
+            if not await self._carry_pushed(response):
+                async with aclosing(response.chunks()) as chunks:
+                    await self._carry(chunks)
+        except UpstreamTruncated:
+            self._put(self._relay.truncated())
+        self.close()
+        if self.passed_on:
+            self._writer.close()
+        if self._relay.upstream_done:
+            async with aclosing(response.chunks()) as chunks:
                 await _give_back(chunks)
+
+    def halt(self) -> None:
+        """The stream was ended by somebody else: nothing more of the provider's is taken."""
+        self._halted = True
+        if self._push is not None:
+            self._push.stop()
+
+    async def _carry_pushed(self, response: UpstreamResponse) -> bool:
+        """Have it pushed to its end, or to the relay's; False where it cannot be."""
+        relay = self._relay
+        push = self._push = Push(self._take)
+        try:
+            if not push.open(response):
+                return False
+            while not await push.over():
+                if self._ended():
+                    return True
+                await self._pause()
+                push.resume()
+        finally:
+            self._push = None
+            push.close()
+        if relay.end is None:
+            self._put(relay.feed_eof())
+        return True
+
+    def _take(self, data: bytes) -> bool:
+        """Deal with what has come; False when that is enough for now, or for good."""
+        if self._ended():
+            return False
+        self._put(self._relay.feed(data))
+        self._move_deadlines()
+        return not (self._ended() or self._writer.full)
+
+    def _ended(self) -> bool:
+        """Whether nothing more is to be taken, by either side's doing."""
+        return self._halted or self._relay.end is not None
 
     async def _carry(self, chunks: AsyncIterator[bytes]) -> None:
         relay, now = self._relay, self._clock.now
@@ -108,7 +155,7 @@ class Pump:
 
     def _put(self, out: bytes) -> None:
         """To the writer, unless an error is the stream's first word."""
-        if not out or (self._relay.error is not None and not self.passed_on):
+        if not out or (self._relay.failed_first and not self.passed_on):
             return
         if not self.passed_on:
             self.passed_on = True

@@ -96,6 +96,8 @@ class Relay:
         self._provider_usage: Usage | None = None
         self._usage_is_current = False  # the provider's usage covers all content that has come
         self._usage_is_last = False  # the last frame that was written carries usage
+        self._wrote = False  # anything for the client, before what is being written now
+        self.failed_first = False  # an error is the first and only thing that was written
         self.frames = 0
         self.content_frames = 0
         self.skipped_frames = 0
@@ -153,7 +155,9 @@ class Relay:
         """End the stream with an error, in-band."""
         self.end = end
         self.error = error
-        return self._release_held(NO_REPORT) + self._encoder.error(error)
+        held = self._release_held(NO_REPORT)
+        self.failed_first = not (self._wrote or held)
+        return held + self._encoder.error(error)
 
     def usage(self) -> Usage:
         """The provider's token counts; where it gave none for all of the answer, ours, marked as an estimate."""
@@ -178,6 +182,7 @@ class Relay:
                 parts.append(self._take(frame))
             except UpstreamError as error:
                 parts.append(self.truncated() if broken_is_truncated else self._fail(error))
+            self._wrote |= bool(parts[-1])
             if self.end is not None:
                 break
         return b"".join(parts)
@@ -207,6 +212,7 @@ class Relay:
             before = self._take_any(None, deltas[:-1]) if len(deltas) > 1 else b""
             if self.end is not None:
                 return before
+            self._wrote |= bool(before)
             return before + (self._fail(last.error) if isinstance(last, ErrorDelta) else self._upstream_said_end())
         cut = b""
         content = False

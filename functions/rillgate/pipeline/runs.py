@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from rillgate.budget.count import encoding_for_model
 from rillgate.budget.guard import Guard
+from rillgate.delivery.outlet import Outlet
 from rillgate.delivery.responses import Headers
 from rillgate.delivery.writer import Send
 from rillgate.domain.delta import FinishDelta, ReasoningDelta, RefusalDelta, TextDelta, ToolDelta, UsageDelta
@@ -40,7 +39,7 @@ def make_run(
     *,
     send: Send,
     timing: Timing,
-    release: Callable[[], None] | None,
+    outlet: Outlet,
 ) -> Run:
     """What serves the request."""
     maker = _Maker(call, services, admitted, extension, timing)
@@ -54,7 +53,7 @@ def make_run(
         encoder=maker.encoder(call.first),
         build=maker.build,
         relay_of=maker.relay,
-        release=release,
+        outlet=outlet,
     )
 
 
@@ -92,7 +91,7 @@ class _Maker(msgspec.Struct, frozen=True):
         return Relay(
             provider=upstream.target.provider,
             reader=provider.reader(),
-            decoder=provider.decoder(),
+            decoder=provider.decoder(call.request),
             encoder=self.encoder(upstream),
             same_dialect=provider.dialect == call.dialect.name,
             guard=self._guard(upstream),
@@ -110,7 +109,7 @@ class _Maker(msgspec.Struct, frozen=True):
         reported: Usage | None = None
         stopped = False
         guard = self._guard(upstream)
-        deltas = upstream.provider.decode_answer(body)
+        deltas = upstream.provider.decode_answer(body, self.call.request)
         for delta in deltas:
             match delta:
                 case UsageDelta(said):

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
+from rillgate.delivery.outlet import Outlet, outlet_of
 from rillgate.delivery.responses import send_error
 from rillgate.delivery.writer import Send
 from rillgate.domain.ends import End
@@ -41,8 +42,7 @@ async def serve(call: Call, services: Services, scope: MutableMapping[str, Any],
     try:
         admitted = await _admit(call, services, admission, send)
         if admitted is not None:
-            release = scope.get("extensions", {}).get("rillgate.stalled", {}).get("release")
-            settling = await _run(call, services, place, admitted, send=send, release=release)
+            settling = await _run(call, services, place, admitted, send=send, outlet=outlet_of(scope))
     finally:
         services.streams.discard(place)
         place.close()
@@ -75,14 +75,14 @@ async def _run(
     admitted: Admitted,
     *,
     send: Send,
-    release: Callable[[], None] | None,
+    outlet: Outlet,
 ) -> asyncio.Task[None] | None:
     """Run it to its end. Gives what tells the ledger, which goes on by itself."""
     grant = admitted.grant
     timing = Timing(services.clock, services.metrics, call)
     extension = Extension(services, grant)
     try:
-        run = make_run(call, services, admitted, extension, send=send, timing=timing, release=release)
+        run = make_run(call, services, admitted, extension, send=send, timing=timing, outlet=outlet)
     except BaseException:
         record = record_of(call, grant, None, None, NOTHING)
         services.streams.outlive(settle_hold(services, call.journal.request_id, grant, NOTHING, record))

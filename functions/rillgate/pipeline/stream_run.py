@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from rillgate.delivery.outlet import Outlet
 from rillgate.delivery.responses import Headers
 from rillgate.delivery.writer import Send, StreamWriter
 from rillgate.domain.ends import End
@@ -27,7 +28,7 @@ class StreamRun(Run):
             connection alive, errors.
         build: an upstream's request.
         relay_of: what happens to every chunk of an upstream's; a new one for each attempt.
-        release: makes the server take the last bytes of a stalled stream without waiting; None where it cannot.
+        outlet: what the server offers.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class StreamRun(Run):
         encoder: Encoder,
         build: Callable[[Upstream], UpstreamRequest],
         relay_of: Callable[[Upstream], Relay],
-        release: Callable[[], None] | None,
+        outlet: Outlet,
     ) -> None:
         super().__init__(call, services, send, headers=headers)
         timeouts = call.first.target.timeouts
         self._encoder = encoder
         self._build = build
         self._relay_of = relay_of
-        self._release = release
+        self._release = outlet.release
         self._relay: Relay | None = None
         self._pump: Pump | None = None
         self._told: RillgateError | None = None
@@ -62,6 +63,7 @@ class StreamRun(Run):
             heartbeat_s=timeouts.heartbeat_s,
             stall_s=timeouts.stall_s,
             on_stall=lambda: self._stop_for(End.STALLED),
+            straight=outlet.straight,
         )
 
     @property
@@ -119,6 +121,8 @@ class StreamRun(Run):
         if self._stopped or self.writer.finished or (complete and end not in (End.CLIENT_GONE, End.STALLED)):
             return False
         self._stopped = end
+        if self._pump is not None:
+            self._pump.halt()
         if self._work is not None:
             self._work.cancel()
         if end is End.CLIENT_GONE:
@@ -166,7 +170,7 @@ class StreamRun(Run):
         pump.start()
         try:
             async with asyncio.timeout(None) as self._patience, self._response(outgoing) as response:
-                await pump.run(response, upstream.provider)
+                await pump.run(response, upstream.provider, self._call.request)
         except Exception as error:
             silent = self._patience is not None and self._patience.expired()
             mapped = self._error_of(End.IDLE) if silent else self._mapped(error)

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -17,18 +18,20 @@ import httpx2
 
 from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTimeout, UpstreamTruncated
 from rillgate.domain.request import Endpoint, UpstreamRequest
-from rillgate.upstream.transport import make_client, timeout
+from rillgate.upstream.fast.body import Body
+from rillgate.upstream.transport import make_transport, timeouts
 
 CLOSE_TIMEOUT_S = 2.0
 POOL_TIMEOUT_S = 5.0  # a pool has room for every stream, so waiting for it is our own fault
 ERROR_BODY_BYTES_MAX = 65536
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+URLS_MAX = 256  # parsed ones that are kept; parsing costs as much as sending
 REFUSALS = frozenset({400, 401, 403})  # statuses that may be about a signature
 
-# httpx2's own transport raises httpx2's exceptions, ours lets httpcore's through.
-BROKEN = (httpx2.ReadError, httpx2.RemoteProtocolError, httpcore2.ReadError, httpcore2.RemoteProtocolError)
+# Our transport and httpx2's own raise httpx2's exceptions, httpcore's pool its own.
 FAILED = (
     httpx2.HTTPError,
+    httpcore2.TimeoutException,
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
     httpcore2.ProxyError,
@@ -56,10 +59,27 @@ class UpstreamResponse:
         Raises:
             UpstreamTruncated: the connection broke before the body's end.
         """
+        stream = self._response.stream
         with _mapped(self._provider):
-            async with aclosing(self._response.aiter_raw()) as pieces:
-                async for piece in pieces:
+            if isinstance(stream, Body):
+                async for piece in stream:
                     yield piece
+            else:
+                async with aclosing(self._response.aiter_raw()) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+    def attach(self, on_data: Callable[[bytes], None], on_end: Callable[[Exception | None], None]) -> Body | None:
+        """Have the body pushed rather than pull it; None where what carries it cannot, and nothing was attached.
+
+        `on_end` gets None, or the error that `chunks` would have raised. The `Body` pauses, resumes and detaches;
+        after `detach` the rest comes from `chunks`.
+        """
+        stream = self._response.stream
+        if not isinstance(stream, Body):
+            return None
+        stream.attach(on_data, lambda error: on_end(None if error is None else _ours(self._provider, error)))
+        return stream
 
     async def read(self, bytes_max: int = ANSWER_BYTES_MAX) -> bytes:
         """The whole body.
@@ -98,7 +118,7 @@ class LearningSigner(Protocol):
 
 
 class Exchange:
-    """All connections to all providers: one client for each origin, one TLS context for all.
+    """All connections to all providers: one transport for each origin, one TLS context for all.
 
     Args:
         connections_max: for each origin; at least as many as streams may run at once.
@@ -111,7 +131,7 @@ class Exchange:
         self._user_agent = user_agent
         self._proxies = proxies
         self._ssl_context: ssl.SSLContext | None = None
-        self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
+        self._transports: dict[tuple[str, str], httpx2.AsyncBaseTransport] = {}
 
     @asynccontextmanager
     async def open(
@@ -137,22 +157,24 @@ class Exchange:
             UpstreamError: no connection, a broken one, or one that is not HTTP.
             CapacityError: no free connection within the pool's timeout.
         """
-        client = self._client(endpoint.base_url)
-        headers = [("accept-encoding", "identity"), ("user-agent", self._user_agent)]
-        headers += [*endpoint.headers, *request.headers]
+        transport = self._transport(endpoint.base_url)
+        own = (("user-agent", self._user_agent), *request.headers)
+        configured = {name.lower() for name, _ in endpoint.headers}  # the operator's stand before ours
+        headers = [("accept-encoding", "identity"), *endpoint.headers]
+        headers += [(name, value) for name, value in own if name.lower() not in configured]
         url = endpoint.base_url + request.path
         if endpoint.sign is not None:
             headers += endpoint.sign(request.method, url, headers, request.body)
-        outgoing = client.build_request(
+        outgoing = httpx2.Request(
             request.method,
-            url,
+            _url(url),
             headers=headers,
             content=request.body or None,
-            timeout=timeout(connect_s, pool_s),
-            extensions=_trace(on_sending) if on_sending is not None else None,
+            extensions={"timeout": timeouts(connect_s, pool_s)} | _trace(on_sending),
         )
+        outgoing.headers.setdefault("accept", "*/*")
         with _mapped(provider):
-            response = await client.send(outgoing, stream=True)
+            response = await transport.handle_async_request(outgoing)
         try:
             signer: object = endpoint.sign
             if response.status_code in REFUSALS and isinstance(signer, LearningSigner):
@@ -166,26 +188,31 @@ class Exchange:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        clients = list(self._clients.values())
-        self._clients.clear()
-        for client in clients:
-            await client.aclose()
+        transports = list(self._transports.values())
+        self._transports.clear()
+        for transport in transports:
+            await transport.aclose()
 
-    def _client(self, base_url: str) -> httpx2.AsyncClient:
+    def _transport(self, base_url: str) -> httpx2.AsyncBaseTransport:
         parts = urlsplit(base_url)
         origin = (parts.scheme, parts.netloc)
-        client = self._clients.get(origin)
-        if client is None:
+        transport = self._transports.get(origin)
+        if transport is None:
             if self._ssl_context is None:
                 self._ssl_context = httpx2.create_ssl_context()
-            client = self._clients[origin] = make_client(
+            transport = self._transports[origin] = make_transport(
                 self._ssl_context, self._connections_max, proxies=self._proxies
             )
-        return client
+        return transport
 
 
-def _trace(on_sending: Callable[[], None]) -> dict[str, Any]:
+_url = lru_cache(URLS_MAX)(httpx2.URL)
+
+
+def _trace(on_sending: Callable[[], None] | None) -> dict[str, Any]:
     """httpcore's own way of saying how far a request has come."""
+    if on_sending is None:
+        return {}
 
     async def tell(event: str, info: dict[str, Any]) -> None:
         if event.endswith("send_request_headers.started"):
@@ -196,6 +223,9 @@ def _trace(on_sending: Callable[[], None]) -> dict[str, Any]:
 
 async def _close(response: httpx2.Response) -> None:
     """Close even when the task is being cancelled, and never hang on a peer that does not answer."""
+    if isinstance(response.stream, Body):
+        response.stream.close()
+        return
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await response.aclose()
@@ -208,17 +238,25 @@ def _mapped(provider: str) -> Iterator[None]:
     """The HTTP client's exceptions as ours."""
     try:
         yield
-    except (httpx2.PoolTimeout, httpcore2.PoolTimeout) as error:
-        raise CapacityError("No free connection to the provider; try again.", retry_after_s=1) from error
-    except (httpx2.ConnectTimeout, httpcore2.ConnectTimeout) as error:
-        raise UpstreamTimeout(f"Provider {provider!r} could not be reached in time.") from error
-    except (httpx2.TimeoutException, httpcore2.TimeoutException) as error:
-        raise UpstreamTimeout(f"Provider {provider!r} took no more of the request in time.") from error
-    except (httpx2.ConnectError, httpcore2.ConnectError) as error:
-        raise UpstreamError(f"Provider {provider!r} could not be reached; is its base_url right?") from error
-    except BROKEN as error:
-        raise UpstreamTruncated(
-            f"Provider {provider!r} broke the connection before the answer was complete."
-        ) from error
     except FAILED as error:
-        raise UpstreamError(f"The call to provider {provider!r} failed: {type(error).__name__}.") from error
+        raise _ours(provider, error) from error
+
+
+def _ours(provider: str, error: Exception) -> Exception:
+    """What a foreign exception means; one that is none of the HTTP client's stays what it is."""
+    match error:
+        case httpx2.PoolTimeout() | httpcore2.PoolTimeout():
+            return CapacityError("No free connection to the provider; try again.", retry_after_s=1)
+        case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
+            return UpstreamTimeout(f"Provider {provider!r} could not be reached in time.")
+        case httpx2.TimeoutException() | httpcore2.TimeoutException():
+            return UpstreamTimeout(f"Provider {provider!r} took no more of the request in time.")
+        case httpx2.ConnectError() | httpcore2.ConnectError():
+            return UpstreamError(f"Provider {provider!r} could not be reached; is its base_url right?")
+        case (
+            httpx2.ReadError() | httpx2.RemoteProtocolError() | httpcore2.ReadError() | httpcore2.RemoteProtocolError()
+        ):
+            return UpstreamTruncated(f"Provider {provider!r} broke the connection before the answer was complete.")
+        case _ if isinstance(error, FAILED):
+            return UpstreamError(f"The call to provider {provider!r} failed: {type(error).__name__}.")
+    return error

@@ -1,9 +1,8 @@
 """The seam between Rillgate and its HTTP client: one place that decides what carries the bytes.
 
-Everything above speaks to an `httpx2.AsyncClient`; what is below it is httpcore's pool, as in httpx2's own transport,
-on sockets that hold little (`network.py`). Where the environment names a proxy, httpx2's own transport serves, since
-it knows proxies. One client serves one origin: httpcore's pool looks at all its connections whenever a request starts
-or ends.
+Everything above speaks to an `httpx2.AsyncBaseTransport`. Below it is our own (`fast/`); httpcore's pool, as in
+httpx2's own transport, on sockets that hold little (`network.py`); or httpx2's own client, where the environment names
+a proxy or HTTP/2 is wanted, since it knows both. Each passes the suite in `tests/contract/transport`.
 """
 
 from __future__ import annotations
@@ -17,37 +16,66 @@ from urllib.request import getproxies
 import httpcore2
 import httpx2
 
+from rillgate.upstream.fast.transport import FastTransport
 from rillgate.upstream.network import NetworkBackend
 
 KEEPALIVE_EXPIRY_S = 30.0  # below what providers' load balancers keep, above the pause between two turns
 WRITE_TIMEOUT_S = 30.0
 
 
-def make_client(ssl_context: ssl.SSLContext, connections_max: int, *, proxies: bool) -> httpx2.AsyncClient:
-    """A client for one origin; `proxies` says whether one that the environment names may stand in between.
+def make_transport(
+    ssl_context: ssl.SSLContext, connections_max: int, *, proxies: bool, http2: bool = False, fast: bool = True
+) -> httpx2.AsyncBaseTransport:
+    """What carries the requests to one origin.
 
-    Idle connections are not limited below open ones: httpcore counts all connections against that limit and
-    would close a connection after nearly every answer. No cookie is kept: requests of different people share the
-    client.
+    Args:
+        proxies: whether a proxy that the environment names may stand in between.
+        http2: whether HTTP/2 is offered; httpx2 needs the package h2 for it.
+        fast: our own transport rather than httpcore's pool, where there is a choice.
     """
-    limits = httpx2.Limits(
+    if http2 or (proxies and getproxies().keys() & {"http", "https", "all"}):
+        return StockTransport(ssl_context, _limits(connections_max), proxies=proxies, http2=http2)
+    if fast:
+        return FastTransport(ssl_context, connections_max=connections_max, keepalive_s=KEEPALIVE_EXPIRY_S)
+    return PoolTransport(ssl_context, _limits(connections_max))
+
+
+def _limits(connections_max: int) -> httpx2.Limits:
+    """Idle connections are not limited below open ones: httpcore counts all connections against that limit and would
+    close a connection after nearly every answer.
+    """
+    return httpx2.Limits(
         max_connections=connections_max,
         max_keepalive_connections=connections_max,
         keepalive_expiry=KEEPALIVE_EXPIRY_S,
     )
-    proxied = proxies and getproxies().keys() & {"http", "https", "all"}
-    return httpx2.AsyncClient(
-        transport=None if proxied else PoolTransport(ssl_context, limits),
-        verify=ssl_context,
-        limits=limits,
-        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-        follow_redirects=False,
-    )
 
 
-def timeout(connect_s: float, pool_s: float) -> httpx2.Timeout:
+def timeouts(connect_s: float, pool_s: float) -> dict[str, float | None]:
     """No read timeout: silence is measured on whole events, by the pipeline, and frozen while reading is paused."""
-    return httpx2.Timeout(connect=connect_s, read=None, write=WRITE_TIMEOUT_S, pool=pool_s)
+    return {"connect": connect_s, "read": None, "write": WRITE_TIMEOUT_S, "pool": pool_s}
+
+
+class StockTransport(httpx2.AsyncBaseTransport):
+    """httpx2's own client, for what it alone can. It keeps no cookie, since requests of different people share it."""
+
+    def __init__(self, ssl_context: ssl.SSLContext, limits: httpx2.Limits, *, proxies: bool, http2: bool) -> None:
+        self._client = httpx2.AsyncClient(
+            verify=ssl_context,
+            limits=limits,
+            http2=http2,
+            trust_env=proxies,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request and give the response when its headers are there."""
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
 
 
 class PoolTransport(httpx2.AsyncBaseTransport):

@@ -47,6 +47,22 @@ async def test_exchange_sends_our_headers_and_the_exact_body() -> None:
         assert seen.headers["user-agent"] == "rillgate/test"
 
 
+async def test_exchange_sends_the_operators_header_in_the_place_of_our_own() -> None:
+    """Whatever its case, and once: what is configured for a provider is meant so."""
+    configured = (("Anthropic-Version", "2026-10-21"), ("User-Agent", "team"))
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        asked = UpstreamRequest(CHAT.method, CHAT.path, (*CHAT.headers, ("anthropic-version", "2023-06-01")), CHAT.body)
+        async with exchange.open("fake", Endpoint(fake.base_url, configured), asked, connect_s=5) as response:
+            await response.read()
+        headers = fake.chats[0].headers
+        assert (headers["anthropic-version"], headers["user-agent"]) == ("2026-10-21", "team")
+        assert headers["content-type"] == "application/json"
+        asked = UpstreamRequest(CHAT.method, CHAT.path, (*CHAT.headers, ("anthropic-version", "2023-06-01")), CHAT.body)
+        async with exchange.open("fake", endpoint(fake), asked, connect_s=5) as response:
+            await response.read()
+        assert fake.chats[1].headers["anthropic-version"] == "2023-06-01"
+
+
 async def test_exchange_read_to_the_end_gives_its_connection_back() -> None:
     """The next request uses the same connection."""
     async with FakeProvider() as fake, exchange_for() as exchange:

@@ -1,0 +1,157 @@
+"""The fast transport: one request on one connection of its origin's pool, behind httpx2's own interface."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import partial
+
+import httpx2
+
+from rillgate.upstream.fast.body import Body
+from rillgate.upstream.fast.connect import connect
+from rillgate.upstream.fast.pool import Pool
+from rillgate.upstream.fast.protocol import READ_BYTES, Connection
+from rillgate.upstream.fast.request import encode
+
+STALE_WITHIN_S = 0.5  # a kept connection that was dead already says so within a round trip
+SENDING = "http11.send_request_headers.started"  # httpcore's name for it
+PORTS = {b"http": 80, b"https": 443}
+
+
+class FastTransport(httpx2.AsyncBaseTransport):
+    """HTTP/1.1 over connections of our own. One for each event loop.
+
+    Of `request.extensions` it knows `timeout` (connect, read, write, pool; seconds) and `trace`, to which it tells
+    `SENDING` alone. The response's stream is a `Body`. It raises httpx2's exceptions.
+
+    Args:
+        ssl_context: for all connections; HTTP/1.1 is what it offers from here on.
+        connections_max: for each origin.
+        keepalive_s: how long an idle connection is kept.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext, *, connections_max: int, keepalive_s: float) -> None:
+        ssl_context.set_alpn_protocols(["http/1.1"])
+        self._ssl_context = ssl_context
+        self._connections_max = connections_max
+        self._keepalive_s = keepalive_s
+        self._pools: dict[tuple[bytes, bytes, int | None], Pool] = {}
+        self._buffer = memoryview(bytearray(READ_BYTES))
+
+    @property
+    def slots(self) -> int:
+        """Connections that are open or about to be, idle ones included."""
+        return sum(pool.slots for pool in self._pools.values())
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return sum(pool.idle for pool in self._pools.values())
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request and give the response when its head is there.
+
+        Raises:
+            httpx2.RequestError: its subclasses say what failed: `PoolTimeout`, `ConnectTimeout`, `ConnectError`,
+                `WriteTimeout`, `ReadTimeout`, `ReadError`, `RemoteProtocolError`, `LocalProtocolError`.
+        """
+        call = _Call(request)
+        url = request.url
+        pool = self._pool(url)
+        connection = await pool.acquire(call.timeouts.get("pool"))
+        try:
+            body = None if connection is None else await call.ask_again(connection)
+            if body is None:
+                stale, connection = connection, await self._connect(url, call.timeouts.get("connect"))
+                pool.opened(connection, instead_of=stale)
+                body = await call.ask(connection)
+        except BaseException:
+            pool.give_back(connection, reusable=False)
+            raise
+        body.lease(partial(pool.give_back, connection))
+        return httpx2.Response(
+            body.reader.status,
+            headers=body.reader.headers,
+            stream=body,
+            extensions={"http_version": body.reader.version, "reason_phrase": body.reader.reason},
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Responses that are under way break off."""
+        for pool in self._pools.values():
+            pool.close()
+        await asyncio.sleep(0)  # the event loop closes sockets in its next turn
+
+    def _pool(self, url: httpx2.URL) -> Pool:
+        if url.raw_scheme not in PORTS:
+            raise httpx2.UnsupportedProtocol(f"{url.scheme!r} is neither http nor https.")
+        origin = (url.raw_scheme, url.raw_host, url.port)
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = Pool(connections_max=self._connections_max, keepalive_s=self._keepalive_s)
+            self._pools[origin] = pool
+        return pool
+
+    async def _connect(self, url: httpx2.URL, timeout_s: float | None) -> Connection:
+        return await connect(
+            Connection(self._buffer, asyncio.get_running_loop()),
+            url.raw_host.decode("ascii"),
+            url.port or PORTS[url.raw_scheme],
+            ssl_context=self._ssl_context if url.raw_scheme == b"https" else None,
+            timeout_s=timeout_s,
+        )
+
+
+class _Call:
+    """One request, on the first or the second connection."""
+
+    def __init__(self, request: httpx2.Request) -> None:
+        self.timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+        self._request = request
+        self._head, self._content = encode(request)
+        self._told = False
+
+    async def ask(self, connection: Connection) -> Body:
+        """Send it and wait for the head."""
+        body = self._expect(connection)
+        await self._send(connection, body)
+        return body
+
+    async def ask_again(self, connection: Connection) -> Body | None:
+        """The same on a connection that was kept; None where that was dead already and a new one may be tried.
+
+        The other side may close an idle connection while our request is on its way. It says so at once and answers
+        nothing. What it says later may come from a provider that has worked on the request, so that is an error.
+        """
+        body = self._expect(connection)
+        began_s = connection.loop.time()
+        try:
+            await self._send(connection, body)
+        except (httpx2.ReadError, httpx2.RemoteProtocolError):
+            at_once = connection.loop.time() - began_s < STALE_WITHIN_S
+            if body.touched or not at_once or not isinstance(self._content, bytes):
+                raise
+            return None
+        return body
+
+    def _expect(self, connection: Connection) -> Body:
+        body = Body(connection, to_head=self._request.method == "HEAD", read_s=self.timeouts.get("read"))
+        connection.begin(body)
+        return body
+
+    async def _send(self, connection: Connection, body: Body) -> None:
+        try:
+            await self._tell()
+            await connection.send(self._head, self._content, self.timeouts.get("write"))
+            await body.head()
+        except BaseException:
+            body.close()
+            raise
+
+    async def _tell(self) -> None:
+        """Once, however many connections it takes."""
+        trace = self._request.extensions.get("trace")
+        if trace is not None and not self._told:
+            self._told = True
+            await trace(SENDING, {"request": self._request})
