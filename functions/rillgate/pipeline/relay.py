@@ -114,7 +114,14 @@ class Relay:
             frames = self._reader.feed(chunk)
         except UpstreamError as error:
             return self._fail(error)
-        return self._take_all(frames)
+        if len(frames) != 1:
+            return self._take_all(frames)
+        try:  # nearly every chunk of a stream that is paced
+            out = self._take(frames[0])
+        except UpstreamError as error:
+            out = self._fail(error)
+        self._wrote = self._wrote or bool(out)
+        return out
 
     def feed_eof(self) -> bytes:
         """The provider's body is over: a truncation without its terminal event, unless every choice is complete."""

@@ -335,6 +335,23 @@ def test_count_of_long_random_text_is_exact(encoding: Encoding) -> None:
     assert live.tokens() == encoding.count(text)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_count_of_long_prose_is_exact_at_every_block(encoding: Encoding, seed: int) -> None:
+    """Where only the end of a block is cut into pieces, it begins where a piece surely does."""
+    random = Random(seed)
+    ends = [" ", " ", " ", ", ", ". ", "  ", "\n", " \n", "'s ", " (", "-", " 12 ", "\t ", "\u00a0", " é", " ß"]
+    words = [*PROSE.split(), "Ünder", "IDs", "x", "東京", "naïve"]
+    text = "".join(random.choice(words) + random.choice(ends) for _ in range(6_000))
+    live, fed = LiveCount(encoding), ""
+    for chunk in cut(text, [random.choice([3, 6, 900, 4096, 5000]) for _ in range(40)]):
+        fed += chunk
+        live.add(chunk)
+        live.passes(10**9)
+        if len(chunk) > 800:
+            assert live.tokens() == encoding.count(fed)
+    assert live.tokens() == encoding.count(text)
+
+
 @pytest.mark.parametrize(
     ("model", "encoding_name", "exact"),
     [

@@ -41,6 +41,33 @@ def only_error(deltas: list[Delta] | None) -> UpstreamError:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}], "usage": None},
+        {"choices": [{"index": 2, "delta": {"role": "assistant", "content": "x"}, "logprobs": {"content": []}}]},
+        {"choices": [{"index": 0, "delta": {"content": "x", "reasoning": "hm"}}]},
+        {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]},
+        {"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": USAGE},
+        {"choices": [{"index": 0, "delta": {"content": "x"}}], "error": {"message": "no"}},
+        {"choices": [{"index": 0, "delta": {"content": "x"}}, {"index": 1, "delta": {"content": "y"}}]},
+        {"choices": [{"index": 0, "delta": {"content": "", "tool_calls": [{"index": 0, "id": "c"}]}}]},
+        {"choices": [{"index": 0, "delta": {"content": ["x"]}}]},
+        {"choices": [{"index": None, "delta": {"content": "x"}}]},
+        {"choices": [{"delta": {"content": "x"}, "finish_reason": ""}]},
+        {"choices": []},
+    ],
+)
+def test_chunk_of_text_is_read_in_short_as_it_is_read_in_full(said: dict[str, Any]) -> None:
+    """The first chunks of a stream and those after many of another kind mean the same."""
+    other = {"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]}
+    frame, strange = frames(b"".join(b"data: " + msgspec.json.encode(each) + b"\n\n" for each in (said, other)))
+    fresh, used = PROVIDER.decoder(), PROVIDER.decoder()
+    for _ in range(10):
+        used.decode(strange)
+    assert repr(fresh.decode(frame)) == repr(used.decode(frame))
+
+
+@pytest.mark.parametrize(
     ("delta", "expected"),
     [
         ({"content": "Hel"}, [TextDelta(0, "Hel")]),
