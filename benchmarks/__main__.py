@@ -23,12 +23,26 @@ from benchmarks import (
     nginx,
     relay,
     start,
+    translation,
 )
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.report import Report, Row
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+GROUPS = (
+    "micro",
+    "start",
+    "first_token",
+    "cancel",
+    "nginx",
+    "memory",
+    "relay",
+    "translation",
+    "ledger",
+    "estimates",
+    "cold",
+)
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 
@@ -70,6 +84,7 @@ def main() -> int:
         "nginx": lambda: nginx.rows(effort.first_tokens, effort.cancels),
         "memory": lambda: memory.rows(effort.silent_clients),
         "relay": lambda: relay.rows(tools, effort.loads),
+        "translation": lambda: translation.rows(tools, effort.loads),
         "ledger": lambda: ledger.rows(tools, effort.ledger),
         "estimates": lambda: estimates.rows(effort.estimates),
         "cold": lambda: cold_start.rows(effort.cold_starts, effort.cold_imports),
@@ -119,10 +134,9 @@ def _document(report: Report) -> None:
 
 
 def _options() -> argparse.Namespace:
-    names = ("micro", "start", "first_token", "cancel", "nginx", "memory", "relay", "ledger", "estimates", "cold")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
-    parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"some of: {', '.join(names)}")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="GROUP", help=f"some of: {', '.join(GROUPS)}")
     parser.add_argument(
         "--fakes", choices=("go", "python"), help="load generator and provider (default: Go's if found)"
     )

@@ -21,6 +21,7 @@ PROGRAMS = ("upstream", "loadgen")
 BUILD_S = 600
 
 Language = Literal["go", "python"]
+ClientDialect = Literal["openai", "anthropic"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,12 @@ class Fakes:
             return [str(BINARIES / "upstream"), "-addr", f"127.0.0.1:{port}", "-script", script]
         return python_command("provider", "--port", str(port), "--script", script)
 
-    def load(self, address: str, model: str, at_once: int, streams: int, output_tokens_max: int) -> list[str]:
+    def load(
+        self, address: str, model: str, at_once: int, streams: int, output_tokens_max: int, *, dialect: ClientDialect
+    ) -> list[str]:
         """Opens streams and says as JSON what came: done, failed, reasons, chunks, wall_s."""
         values = {"url": address, "model": model, "c": at_once, "n": streams, "max-tokens": output_tokens_max}
+        values["dialect"] = dialect
         if self.language == "go":
             arguments = [f"-{name}={value}" for name, value in values.items()]
             return [str(BINARIES / "loadgen"), *arguments]

@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,19 +15,36 @@ from tests.fakes.clients import RawClient
 
 from rillgate.app.listen import raise_open_files
 
-CONTENT = b'"content":"'
-NO_CONTENT = b'"content":""'
-DONE = b"[DONE]"
 KEPT_BYTES = 32  # of what was looked through: a marker may be cut
+
+
+@dataclass(frozen=True)
+class Marks:
+    """By what chunks with text, and the proper end, are known."""
+
+    content: bytes
+    no_content: bytes
+    done: bytes
+
+    def chunks(self, text: bytes) -> int:
+        """How many chunks with text begin in these bytes."""
+        return text.count(self.content) - text.count(self.no_content)
+
+
+MARKS = {
+    "openai": Marks(b'"content":"', b'"content":""', b"[DONE]"),
+    "anthropic": Marks(b'"type":"text_delta"', b'"type":"text_delta","text":""', b'"type":"message_stop"'),
+}
 
 
 class Load:
     """So many streams, so many at once."""
 
-    def __init__(self, port: int, path: str, body: dict[str, object]) -> None:
+    def __init__(self, port: int, path: str, body: dict[str, object], marks: Marks) -> None:
         self._port = port
         self._path = path
         self._body = body
+        self._marks = marks
         self.chunks = 0
         self.done = 0
         self.reasons: Counter[str] = Counter()
@@ -58,33 +76,27 @@ class Load:
         kept, finished = b"", False
         while data := await client.read_some():
             text = kept + data
-            self.chunks += _content(text) - _content(kept)
+            self.chunks += self._marks.chunks(text) - self._marks.chunks(kept)
             kept = text[-KEPT_BYTES:]
-            finished = finished or DONE in text
+            finished = finished or self._marks.done in text
         if finished:
             self.done += 1
         else:
             self.reasons["truncated"] += 1
 
 
-def _content(text: bytes) -> int:
-    return text.count(CONTENT) - text.count(NO_CONTENT)
-
-
 async def _main(options: argparse.Namespace) -> None:
     raise_open_files()
     address = urlsplit(options.url)
-    load = Load(
-        address.port or 80,
-        address.path,
-        {
-            "model": options.model,
-            "stream": True,
-            "max_tokens": options.max_tokens,
-            "messages": [{"role": "user", "content": "Tell me about rivers."}],
-            "stream_options": {"include_usage": True},
-        },
-    )
+    body = {
+        "model": options.model,
+        "stream": True,
+        "max_tokens": options.max_tokens,
+        "messages": [{"role": "user", "content": "Tell me about rivers."}],
+    }
+    if options.dialect == "openai":
+        body["stream_options"] = {"include_usage": True}
+    load = Load(address.port or 80, address.path, body, MARKS[options.dialect])
     began = time.monotonic()
     await load.run(options.c, options.n)
     said = {
@@ -100,9 +112,10 @@ async def _main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Opens many streams at one address.")
-    parser.add_argument("--url", required=True, help="of chat completions, on 127.0.0.1")
+    parser.add_argument("--url", required=True, help="of chat completions or messages, on 127.0.0.1")
     parser.add_argument("--model", required=True)
     parser.add_argument("--c", type=int, default=10, help="streams at once")
     parser.add_argument("--n", type=int, default=100, help="streams in all")
     parser.add_argument("--max-tokens", type=int, default=4096)
+    parser.add_argument("--dialect", choices=tuple(MARKS), default="openai", help="what the client speaks")
     asyncio.run(_main(parser.parse_args()))

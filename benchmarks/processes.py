@@ -195,6 +195,7 @@ class Gateway:
 def gateway(
     providers: Mapping[str, str],
     *,
+    kinds: Mapping[str, str] | None = None,
     embedded: bool = False,
     environ: Mapping[str, str] | None = None,
     **settings: object,
@@ -202,13 +203,14 @@ def gateway(
     """A gateway in front of these providers, by name and base URL.
 
     Args:
+        kinds: of providers that are not of kind "openai", by name.
         embedded: with the embedded model instead.
         environ: more variables of its environment, such as AWS's.
         settings: such as `timeouts__stall_s=300`.
     """
     variables = {f"RILLGATE_{name.upper()}": str(value) for name, value in settings.items()} | dict(environ or {})
     for name, base_url in providers.items():
-        variables[f"RILLGATE_PROVIDERS__{name.upper()}__KIND"] = "openai"
+        variables[f"RILLGATE_PROVIDERS__{name.upper()}__KIND"] = (kinds or {}).get(name, "openai")
         variables[f"RILLGATE_PROVIDERS__{name.upper()}__BASE_URL"] = base_url
     if embedded:
         variables["RILLGATE_BACKEND"] = "embedded"

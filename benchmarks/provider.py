@@ -6,7 +6,7 @@ The model's name chooses the script:
     paced     a token each 10 ms, for ever
     flood     as much as the socket takes, for ever, in frames of a usual size
     instant   a short answer, all at once
-    others    `--script n100-d20`: so many chunks, so many milliseconds after each other
+    others    `--script n100-d20`: so many chunks, so many milliseconds after each other, in whichever API is asked
 
 A line for each event: {"event": "arrived" | "closed" | "still", "number": 7, "at": 12.3}, `at` in seconds of
 `time.monotonic()`, which all processes of a machine share. "still" says that streams of `flood` have taken nothing
@@ -30,6 +30,7 @@ from tests.fakes.exchange import Exchange, Script
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import chat
 
+from benchmarks.provider_apis import api_of
 from rillgate.app.listen import raise_open_files
 
 PACE_S = 0.01
@@ -83,24 +84,21 @@ async def _flood(exchange: Exchange) -> None:
         await exchange.raw(block)
 
 
-async def _counted(exchange: Exchange, chunks: int, pause_s: float) -> None:
+async def counted(exchange: Exchange, chunks: int, pause_s: float) -> None:
     """So many chunks at an even pace; each is a write of its own, as a model's tokens are."""
-    await exchange.head()
+    api = api_of(exchange.path)
+    await api.begin(exchange)
     for piece in itertools.islice(_framed(exchange), chunks):
         await exchange.raw(piece)
         if pause_s:
             await asyncio.sleep(pause_s)
-    await chat([], role_first=False, output_tokens=chunks)(exchange)
+    await api.end(exchange, chunks)
 
 
 def _framed(exchange: Exchange) -> Iterator[bytes]:
     """Frames with text, each in an HTTP chunk, made once and repeated."""
-    frames = []
-    for word in WORDS:
-        envelope = exchange.envelope(
-            [{"index": 0, "delta": {"content": word}, "logprobs": None, "finish_reason": None}], system_fingerprint=None
-        )
-        frames.append(http.chunk(b"data: " + msgspec.json.encode(envelope) + b"\n\n"))
+    frame = api_of(exchange.path).frame
+    frames = [http.chunk(frame(exchange, word)) for word in WORDS]
     return itertools.cycle(frames)
 
 
@@ -142,7 +140,7 @@ async def _main(port: int, script: str) -> None:
     chunks, pause_s = _script(script)
 
     async def others(exchange: Exchange) -> None:
-        await _counted(exchange, chunks, pause_s)
+        await counted(exchange, chunks, pause_s)
 
     async with FakeProvider(port=port) as fake:
         fake.script = _at_once(others)

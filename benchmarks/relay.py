@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
-from benchmarks.fakes import Fakes
+from benchmarks.fakes import ClientDialect, Fakes
 from benchmarks.machine import cpu_seconds
 from benchmarks.processes import BenchmarkError, clean_environment, free_port, gateway, nginx, server
 from benchmarks.report import Beside, Row
@@ -17,6 +18,7 @@ MODEL = "gpt-4o"  # its text is counted exactly
 NEAR_THE_WIRE = "to come within a small factor of nginx"
 OUTPUT_TOKENS_MAX = 32_768  # the cap, far from what is sent: the count runs and does not cut
 LOAD_S = 120
+PATHS: dict[ClientDialect, str] = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 
 
 @dataclass(frozen=True)
@@ -119,24 +121,55 @@ def median(found: list[Measured]) -> Measured:
     return sorted(found, key=lambda each: each.cpu_s or each.wall_s)[len(found) // 2]
 
 
-def run(fakes: Fakes, port: int, model: str, load: Load, pid: int | None) -> Measured:
+def run(
+    fakes: Fakes, port: int, model: str, load: Load, pid: int | None, *, dialect: ClientDialect = "openai"
+) -> Measured:
     """One load through one way; `pid` is of the process whose processor time is taken.
 
     Raises: BenchmarkError: a stream failed.
     """
     before = cpu_seconds(pid) if pid else 0.0
-    address = f"http://127.0.0.1:{port}/v1/chat/completions"
-    command = fakes.load(address, model, load.at_once, load.streams, OUTPUT_TOKENS_MAX)
-    finished = subprocess.run(
-        command, check=False, env=clean_environment(), capture_output=True, text=True, timeout=LOAD_S
-    )
+    with Running(fakes, port, model, load, dialect=dialect) as running:
+        chunks, wall_s = running.finish()
     cpu_s = cpu_seconds(pid) - before if pid else 0.0
-    if finished.returncode:
-        raise BenchmarkError(f"the load generator failed: {finished.stderr[-2000:]}")
-    found = json.loads(finished.stdout)
-    if found["failed"] or found["done"] != load.streams:
-        raise BenchmarkError(f"of {load}: {found['failed']} failed: {found['reasons']}")
-    return Measured(cpu_s, found["chunks"], found["wall_s"], load.streams)
+    return Measured(cpu_s, chunks, wall_s, load.streams)
+
+
+class Running:
+    """A load that has begun; leaving its block ends it."""
+
+    def __init__(self, fakes: Fakes, port: int, model: str, load: Load, *, dialect: ClientDialect) -> None:
+        self._load = load
+        address = f"http://127.0.0.1:{port}{PATHS[dialect]}"
+        command = fakes.load(address, model, load.at_once, load.streams, OUTPUT_TOKENS_MAX, dialect=dialect)
+        self._process = subprocess.Popen(
+            command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        with self._process:  # closes its pipes and waits
+            pass
+
+    def finish(self) -> tuple[int, float]:
+        """Wait for its end: how many chunks came, and in how many seconds.
+
+        Raises: BenchmarkError: a stream failed, or it takes too long.
+        """
+        try:
+            said, errors = self._process.communicate(timeout=LOAD_S)
+        except subprocess.TimeoutExpired:
+            raise BenchmarkError(f"{self._load} did not end within {LOAD_S} s") from None
+        if self._process.returncode:
+            raise BenchmarkError(f"the load generator failed: {errors[-2000:]}")
+        found = json.loads(said)
+        if found["failed"] or found["done"] != self._load.streams:
+            raise BenchmarkError(f"of {self._load}: {found['failed']} failed: {found['reasons']}")
+        return found["chunks"], found["wall_s"]
 
 
 def _beside(theirs: float | None) -> Beside | None:

@@ -167,7 +167,8 @@ def test_compose_and_nginx_hold_no_secret() -> None:
 def test_compose_configuration_reaches_ollama_where_compose_runs_it() -> None:
     """By its service's name and its port, and never the key of a provider in the file."""
     configured = tomllib.loads((ROOT / "infra" / "container" / "compose.toml").read_text(encoding="utf-8"))
-    assert configured["providers"]["ollama"]["base_url"] == "http://ollama:11434/v1"
+    ollama = configured["providers"]["ollama"]
+    assert (ollama["kind"], ollama["base_url"]) == ("ollama", "http://ollama:11434")
     assert next(iter(configured["providers"])) == "embedded"  # the first one answers requests that name no model
 
 

@@ -39,7 +39,7 @@ million times "a" is one piece. No merge reaches over such a cut, so each may ma
 nearly always upwards."""
 
 WINDOW_CHARS = 256
-"""The end of a block in which the last pieces are looked for: cutting all of it costs five times as much as counting."""
+"""The end of a block in which the last pieces are looked for: cutting all of it costs five times its count."""
 
 _WINDOW_TRIES = 8
 _UNSETTLED_PIECES = 3

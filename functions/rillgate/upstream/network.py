@@ -29,7 +29,7 @@ class NetworkBackend(httpcore2.AsyncNetworkBackend):
     """Opens connections. One for each event loop: its connections read into one buffer, one after the other."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(READ_BYTES)
+        self._buffer = memoryview(bytearray(READ_BYTES))  # asyncio's TLS reads into slices; a bytearray's are copies
 
     async def connect_tcp(
         self,
@@ -137,7 +137,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport  # from `connection_made` on, which precedes all else
 
-    def __init__(self, buffer: bytearray) -> None:
+    def __init__(self, buffer: memoryview) -> None:
         self._buffer = buffer
         self._data = b""  # read and not taken
         self._paused = False
@@ -196,11 +196,11 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        arrived = bytes(memoryview(self._buffer)[:nbytes])
+        arrived = bytes(self._buffer[:nbytes])
         nobody_waits = bool(self._data) or self._readable is None
         self._data = self._data + arrived if self._data else arrived
         if nobody_waits and not self._paused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,6 +92,57 @@ async def test_tls_large_answer_comes_whole_and_in_order(kind: str) -> None:
     async with encrypted(kind, serving(), play) as (carrier, peer):
         response = await carrier.open(peer.url)
         assert await body_of(response) == body
+        await response.aclose()
+
+
+@pytest.mark.parametrize("size", [1, 218, 4095, 4096, 4097, 16_384, 16_385])
+async def test_tls_records_of_any_size_come_whole_and_in_order(kind: str, size: int) -> None:
+    """Many records may wait behind one read, and one record be longer than a read."""
+    pieces = [bytes([number % 251]) * size for number in range(300)]
+
+    async def play(line: Line) -> None:
+        await line.asked()
+        await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (300 * size))
+        for piece in pieces:
+            line.writer.write(piece)
+        await line.gone()
+
+    async with encrypted(kind, serving(), play) as (carrier, peer):
+        response = await carrier.open(peer.url)
+        assert await body_of(response) == b"".join(pieces)
+        await response.aclose()
+
+
+async def test_tls_large_request_arrives_whole(kind: str) -> None:
+    """Many records the other way."""
+    body = bytes(range(256)) * 10_000
+    async with encrypted(kind, serving()) as (carrier, peer):
+        assert await carrier.fetch(peer.url, "POST", content=body) == (200, b"ok")
+        assert peer.lines[0].asked_for[0].body == body
+
+
+async def test_tls_body_that_nobody_reads_stops_its_sender(kind: str) -> None:
+    """Decrypting stops with reading."""
+    size, sent = 32 * 1024 * 1024, 0
+
+    async def play(line: Line) -> None:
+        nonlocal sent
+        await line.asked()
+        await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        while sent < size:
+            await line.send(bytes(65536))
+            sent += 65536
+        await line.gone()
+
+    async with encrypted(kind, serving(), play) as (carrier, peer):
+        response = await carrier.open(peer.url)
+        before = -1
+        while before != sent:
+            before = sent
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert sent < size / 2
+        assert len(await body_of(response)) == size
         await response.aclose()
 
 

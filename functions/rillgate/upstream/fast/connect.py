@@ -1,4 +1,4 @@
-"""Opens connections: every address of a name in turn, TLS by the event loop."""
+"""Opens connections: every address of a name in turn, the handshake included."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ import aiohappyeyeballs
 import httpx2
 
 from rillgate.upstream.fast.protocol import Connection
+from rillgate.upstream.fast.secure import SecureConnection
 
 HAPPY_EYEBALLS_S = 0.25  # RFC 8305: how long the preferred address may take before the next one is tried beside it
 
 
 async def connect(
-    connection: Connection, host: str, port: int, *, ssl_context: ssl.SSLContext | None, timeout_s: float | None
+    buffer: memoryview, host: str, port: int, *, ssl_context: ssl.SSLContext | None, timeout_s: float | None
 ) -> Connection:
-    """Connect `connection` to the first address of `host` that answers, encrypted where there is a context.
+    """A connection to the first address of `host` that answers, encrypted where there is a context.
 
     Args:
+        buffer: what it reads into; shared.
         ssl_context: the certificate is checked against `host`, by the context's rules.
         timeout_s: for name, address and handshake together.
 
     Raises:
         httpx2.ConnectTimeout, httpx2.ConnectError: no address answered; a certificate that does not hold.
     """
-    sock: socket.socket | None = None
+    loop = asyncio.get_running_loop()
+    secure = SecureConnection(buffer, loop, ssl_context, host) if ssl_context else None
+    connection = secure or Connection(buffer, loop)
     try:
         async with asyncio.timeout(timeout_s):
-            sock = await _dial(host, port)
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection, sock=sock, ssl=ssl_context, server_hostname=host if ssl_context else None
-            )
+            await loop.create_connection(lambda: connection, sock=await _dial(host, port))
+            if secure is not None:
+                await secure.secured
     except BaseException as error:
         connection.abort()
         if isinstance(error, TimeoutError):

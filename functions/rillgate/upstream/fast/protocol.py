@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether there is any sense in sending more."""
         if not self._alive or self._receiver is None or self._receiver.answered:
             return False
-        self.transport.write(data)
+        self._put(data)
         if self._writing_blocked:
             self._sender = self.loop.create_future()
             try:
@@ -108,6 +108,9 @@ class Connection(asyncio.BufferedProtocol):
             finally:
                 self._sender = None
         return True
+
+    def _put(self, data: bytes | memoryview) -> None:
+        self.transport.write(data)
 
     def wake_sender(self) -> None:
         """There is room, or no more sense in waiting for it."""
@@ -168,9 +171,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        limit_reads = getattr(transport, "set_read_buffer_limits", None)  # of both loops' TLS transports, and untyped
-        if limit_reads is not None:
-            limit_reads(high=READ_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

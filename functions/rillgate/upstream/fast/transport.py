@@ -26,13 +26,14 @@ class FastTransport(httpx2.AsyncBaseTransport):
     `SENDING` alone. The response's stream is a `Body`. It raises httpx2's exceptions.
 
     Args:
-        ssl_context: for all connections; HTTP/1.1 is what it offers from here on.
+        ssl_context: for all connections. From here on it offers HTTP/1.1 alone and no renegotiation.
         connections_max: for each origin.
         keepalive_s: how long an idle connection is kept.
     """
 
     def __init__(self, ssl_context: ssl.SSLContext, *, connections_max: int, keepalive_s: float) -> None:
         ssl_context.set_alpn_protocols(["http/1.1"])
+        ssl_context.options |= ssl.OP_NO_RENEGOTIATION
         self._ssl_context = ssl_context
         self._connections_max = connections_max
         self._keepalive_s = keepalive_s
@@ -95,7 +96,7 @@ class FastTransport(httpx2.AsyncBaseTransport):
 
     async def _connect(self, url: httpx2.URL, timeout_s: float | None) -> Connection:
         return await connect(
-            Connection(self._buffer, asyncio.get_running_loop()),
+            self._buffer,
             url.raw_host.decode("ascii"),
             url.port or PORTS[url.raw_scheme],
             ssl_context=self._ssl_context if url.raw_scheme == b"https" else None,
