@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 
 from rillgate.budget.price_table import FALLBACKS, FAMILIES
 from rillgate.domain.price import Price
+
+NAMES_MAX = 512  # clients choose model names
 
 # Models that search the web with every request and charge for that beside the tokens: what they cost is not known.
 _CHARGES_BESIDE_TOKENS = re.compile(r"\bsonar\b|\bsearch-(preview|api)\b|\bdeep-research\b")
@@ -55,12 +57,17 @@ class _Family:
     """The rules and prices of one family, read from their lines. The first line that a name fits decides.
 
     Most rules are whole names: these are looked up, and only the few others before the line found are tried.
+
+    Attributes:
+        find: the tiers of a model: empty where no price is known, None where no line fits. Names are remembered: each
+            request asks a few times, and of a family with many rules a lookup takes longer than its estimate.
     """
 
     def __init__(self, lines: str) -> None:
         self._tiers: list[Tiers] = []
         self._names: dict[str, int] = {}
         self._tests: list[tuple[int, Test]] = []
+        self.find = lru_cache(NAMES_MAX)(self._look)
         for number, line in enumerate(lines.split("\n")):
             rules, _, prices = line.partition(" | ")
             self._tiers.append(_read_tiers(prices))
@@ -70,8 +77,7 @@ class _Family:
                 else:
                     self._tests.append((number, _read_rule(rule)))
 
-    def find(self, name: str) -> Tiers | None:
-        """The tiers of a model: empty where no price is known, None where no line fits."""
+    def _look(self, name: str) -> Tiers | None:
         found = self._names.get(name, len(self._tiers))
         for number, test in self._tests:
             if number >= found:

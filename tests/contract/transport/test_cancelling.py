@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import ssl
 
 import pytest
+import trustme
 
 from tests.contract.transport import carriers
 from tests.contract.transport.carriers import Carrier, body_of
@@ -60,10 +62,12 @@ async def _moods(line: Line) -> None:
             await line.send(OK)
 
 
-async def _cancel_at_random(kind: str, count: int) -> None:
+async def _cancel_at_random(
+    kind: str, count: int, *, context: ssl.SSLContext | None = None, trusting: ssl.SSLContext | None = None
+) -> None:
     chance = random.Random(count)
     tasks_before, sockets_before = len(asyncio.all_tasks()), _sockets()
-    carrier = carriers.make(kind, connections_max=CONNECTIONS)
+    carrier = carriers.make(kind, connections_max=CONNECTIONS, context=trusting)
 
     async def ask(url: str) -> None:
         body = bytes(chance.choice((0, 10, 200_000)))
@@ -82,7 +86,7 @@ async def _cancel_at_random(kind: str, count: int) -> None:
         if not task.cancelled():
             task.result()
 
-    async with Peer(_moods) as peer:
+    async with Peer(_moods, context=context) as peer:
         for _ in range(count // AT_ONCE):
             await asyncio.gather(*[ask_and_cancel(peer.url) for _ in range(AT_ONCE)])
             assert carrier.busy <= CONNECTIONS
@@ -105,6 +109,16 @@ async def _cancel_at_random(kind: str, count: int) -> None:
 async def test_cancelled_at_random_leaves_every_slot(kind: str) -> None:
     """Some hundred requests, cancelled while they wait, connect, send, and read."""
     await _cancel_at_random(kind, 500)
+
+
+async def test_cancelled_at_random_while_encrypted_leaves_every_slot(kind: str) -> None:
+    """Handshakes among it."""
+    authority = trustme.CA()
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(serving)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    await _cancel_at_random(kind, 200, context=serving, trusting=trusting)
 
 
 @pytest.mark.slow

@@ -267,3 +267,30 @@ async def test_exchange_tells_a_signer_that_learns_of_a_refusal(status: int, lea
             assert response.status == status
             await response.read()
     assert signer.told == (["fake-0"] if learned else [])
+
+
+async def test_exchange_pushes_a_body_and_its_error() -> None:
+    """What pull would have raised is the end's argument, as one of ours."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        fake.script = [Head(), Send(b"half"), Close()]
+        chunks: list[bytes] = []
+        end: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+            body = response.attach(chunks.append, end.set_result)
+            assert body is not None
+            assert isinstance(await end, UpstreamTruncated)
+        assert chunks == [b"half"]
+
+
+async def test_exchange_pushed_body_taken_back_is_pulled_to_its_end() -> None:
+    """The rest comes from `chunks`, and the connection goes back."""
+    async with FakeProvider() as fake, exchange_for() as exchange:
+        for _ in range(2):
+            chunks: list[bytes] = []
+            async with exchange.open("fake", endpoint(fake), CHAT, connect_s=5) as response:
+                body = response.attach(chunks.append, lambda _: None)
+                assert body is not None
+                body.detach()
+                pushed = b"".join(chunks)
+                assert (pushed + await response.read()).endswith(b"data: [DONE]\n\n")
+        assert fake.connections_opened == 1
