@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-import httpcore2
 import httpx2
 
 from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTimeout, UpstreamTruncated
@@ -27,16 +26,6 @@ ERROR_BODY_BYTES_MAX = 65536
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 URLS_MAX = 256  # parsed ones that are kept; parsing costs as much as sending
 REFUSALS = frozenset({400, 401, 403})  # statuses that may be about a signature
-
-# Our transport and httpx2's own raise httpx2's exceptions, httpcore's pool its own.
-FAILED = (
-    httpx2.HTTPError,
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    httpcore2.UnsupportedProtocol,
-)
 
 
 class UpstreamResponse:
@@ -229,7 +218,7 @@ async def _close(response: httpx2.Response) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await response.aclose()
-    except (TimeoutError, *FAILED):
+    except (TimeoutError, httpx2.HTTPError):
         pass  # httpcore has dropped the connection from its pool by then
 
 
@@ -238,25 +227,23 @@ def _mapped(provider: str) -> Iterator[None]:
     """The HTTP client's exceptions as ours."""
     try:
         yield
-    except FAILED as error:
+    except httpx2.HTTPError as error:
         raise _ours(provider, error) from error
 
 
 def _ours(provider: str, error: Exception) -> Exception:
     """What a foreign exception means; one that is none of the HTTP client's stays what it is."""
     match error:
-        case httpx2.PoolTimeout() | httpcore2.PoolTimeout():
+        case httpx2.PoolTimeout():
             return CapacityError("No free connection to the provider; try again.", retry_after_s=1)
-        case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
+        case httpx2.ConnectTimeout():
             return UpstreamTimeout(f"Provider {provider!r} could not be reached in time.")
-        case httpx2.TimeoutException() | httpcore2.TimeoutException():
+        case httpx2.TimeoutException():
             return UpstreamTimeout(f"Provider {provider!r} took no more of the request in time.")
-        case httpx2.ConnectError() | httpcore2.ConnectError():
+        case httpx2.ConnectError():
             return UpstreamError(f"Provider {provider!r} could not be reached; is its base_url right?")
-        case (
-            httpx2.ReadError() | httpx2.RemoteProtocolError() | httpcore2.ReadError() | httpcore2.RemoteProtocolError()
-        ):
+        case httpx2.ReadError() | httpx2.RemoteProtocolError():
             return UpstreamTruncated(f"Provider {provider!r} broke the connection before the answer was complete.")
-        case _ if isinstance(error, FAILED):
+        case httpx2.HTTPError():
             return UpstreamError(f"The call to provider {provider!r} failed: {type(error).__name__}.")
     return error

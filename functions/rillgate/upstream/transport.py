@@ -1,23 +1,20 @@
 """The seam between Rillgate and its HTTP client: one place that decides what carries the bytes.
 
-Everything above speaks to an `httpx2.AsyncBaseTransport`. Below it is our own (`fast/`); httpcore's pool, as in
-httpx2's own transport, on sockets that hold little (`network.py`); or httpx2's own client, where the environment names
-a proxy or HTTP/2 is wanted, since it knows both. Each passes the suite in `tests/contract/transport`.
+Everything above speaks to an `httpx2.AsyncBaseTransport` that raises httpx2's exceptions. Below it is our own
+(`fast/`); or httpcore's pool (`pooled.py`), which passes the same suite, `tests/contract/transport`; or httpx2's own
+client, where the environment names a proxy or HTTP/2 is wanted, since it knows both. What is not used is not imported:
+httpcore alone costs a cold start some 40 ms.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 from urllib.request import getproxies
 
-import httpcore2
 import httpx2
 
 from rillgate.upstream.fast.transport import FastTransport
-from rillgate.upstream.network import NetworkBackend
 
 KEEPALIVE_EXPIRY_S = 30.0  # below what providers' load balancers keep, above the pause between two turns
 WRITE_TIMEOUT_S = 30.0
@@ -37,6 +34,8 @@ def make_transport(
         return StockTransport(ssl_context, _limits(connections_max), proxies=proxies, http2=http2)
     if fast:
         return FastTransport(ssl_context, connections_max=connections_max, keepalive_s=KEEPALIVE_EXPIRY_S)
+    from rillgate.upstream.pooled import PoolTransport  # noqa: PLC0415 (see above)
+
     return PoolTransport(ssl_context, _limits(connections_max))
 
 
@@ -76,55 +75,3 @@ class StockTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
-
-
-class PoolTransport(httpx2.AsyncBaseTransport):
-    """httpcore's connection pool over our own sockets. Its exceptions are httpcore's; `exchange` maps both kinds."""
-
-    def __init__(self, ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> None:
-        self.pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=NetworkBackend(),
-        )
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request and give the response when its headers are there."""
-        outgoing = httpcore2.Request(
-            method=request.method,
-            url=httpcore2.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        response = await self.pool.handle_async_request(outgoing)
-        return httpx2.Response(
-            status_code=response.status,
-            headers=response.headers,
-            stream=_Body(response.stream),
-            extensions=response.extensions,
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self.pool.aclose()
-
-
-class _Body(httpx2.AsyncByteStream):
-    """A response's body, closed with the response: httpcore's pool learns by it that the connection is free."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

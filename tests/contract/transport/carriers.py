@@ -6,11 +6,11 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import httpcore2
 import httpx2
 
 from rillgate.upstream.fast.transport import FastTransport
-from rillgate.upstream.transport import PoolTransport, make_transport
+from rillgate.upstream.pooled import PoolTransport
+from rillgate.upstream.transport import make_transport
 
 KINDS = ("pool", "fast")
 TIMEOUTS: dict[str, float | None] = {"connect": 5, "read": None, "write": 5, "pool": 5}
@@ -65,8 +65,3 @@ def make(kind: str, *, connections_max: int = 10, context: ssl.SSLContext | None
     """A carrier of that kind."""
     trusting = context or ssl.create_default_context()
     return Carrier(make_transport(trusting, connections_max, proxies=False, fast=kind == "fast"))
-
-
-def errors(name: str) -> tuple[type[Exception], type[Exception]]:
-    """An exception by its name; `exchange` maps both families alike."""
-    return getattr(httpx2, name), getattr(httpcore2, name)

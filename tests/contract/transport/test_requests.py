@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.contract.transport.carriers import Carrier, body_of, errors
+from tests.contract.transport.carriers import Carrier, body_of
 from tests.contract.transport.peers import OK, Line, Peer, answer_all
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,7 @@ async def test_request_whose_body_fails_leaves_nothing(carrier: Carrier) -> None
 async def test_request_header_with_a_line_of_its_own_is_refused(carrier: Carrier, header: tuple[str, str]) -> None:
     """Before anything is sent."""
     async with Peer(answer_all) as peer:
-        with pytest.raises(errors("LocalProtocolError")):
+        with pytest.raises(httpx2.LocalProtocolError):
             await carrier.fetch(peer.url, headers=[header])
         assert carrier.busy == 0
         assert await carrier.fetch(peer.url) == (200, b"ok")
@@ -96,7 +97,7 @@ async def test_request_that_nobody_takes_is_a_write_timeout(carrier: Carrier) ->
         await stopped.wait()
 
     async with Peer(play) as peer:
-        with pytest.raises(errors("WriteTimeout")):
+        with pytest.raises(httpx2.WriteTimeout):
             await carrier.fetch(peer.url, "POST", content=bytes(50_000_000), write=0.05)
         assert carrier.busy == 0
         stopped.set()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx2
 import pytest
 
-from tests.contract.transport.carriers import Carrier, body_of, errors
+from tests.contract.transport.carriers import Carrier, body_of
 from tests.contract.transport.peers import OK, Line, Peer, answering, answering_once
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +102,7 @@ async def test_response_that_breaks_off_is_an_error_after_what_came(carrier: Car
             async for chunk in response.aiter_raw():
                 received.extend(chunk)
 
-        with pytest.raises(errors("RemoteProtocolError")):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await take()
         assert bytes(received) in (b"half", b"hello", b"hello world")
         await response.aclose()
@@ -114,7 +115,7 @@ async def test_response_that_is_none_is_a_protocol_error(carrier: Carrier, kind:
     async with Peer(answering_once(BROKEN[case])) as peer:
         if case == "another protocol" and kind == "pool":
             return  # httpcore hands such a connection over
-        with pytest.raises(errors("RemoteProtocolError")):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await carrier.open(peer.url)
         assert carrier.busy == 0
 
@@ -134,7 +135,7 @@ async def test_response_reset_in_the_middle_is_a_read_error(carrier: Carrier) ->
         chunks = response.aiter_raw()
         assert await anext(chunks) == b"hello"
         rest.set()
-        with pytest.raises(errors("ReadError")):
+        with pytest.raises(httpx2.ReadError):
             await anext(chunks)
         await chunks.aclose()
         await response.aclose()
@@ -212,10 +213,10 @@ async def test_response_slower_than_its_read_timeout_is_a_timeout(carrier: Carri
         await line.gone()
 
     async with Peer(play) as peer:
-        with pytest.raises(errors("ReadTimeout")):
+        with pytest.raises(httpx2.ReadTimeout):
             await carrier.open(peer.url, read=0.01)
         response = await carrier.open(peer.url, read=0.05)
-        with pytest.raises(errors("ReadTimeout")):
+        with pytest.raises(httpx2.ReadTimeout):
             await body_of(response)
         await response.aclose()
         assert carrier.busy == 0

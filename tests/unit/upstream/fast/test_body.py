@@ -99,6 +99,18 @@ async def test_body_push_paused_within_its_callback_stops_there() -> None:
     assert sink.ends == [None]
 
 
+async def test_body_push_detached_while_it_is_paused_is_read_again() -> None:
+    """Pull takes over, at once."""
+    wire, sink = Wire(), Sink()
+    wire.feed(HEAD % 6)
+    wire.body.attach(sink.chunks.append, sink.ends.append)
+    wire.body.pause()
+    wire.body.detach()
+    wire.feed(b"one")
+    assert await anext(wire.body) == b"one"
+    assert sink.chunks == []
+
+
 async def test_body_push_gets_the_error_after_what_came_before_it() -> None:
     """A body that breaks off says so once."""
     wire, sink = Wire(), Sink()

@@ -90,6 +90,7 @@ async def test_pool_timeout_leaves_the_queue() -> None:
         await pool.acquire(1)
         with pytest.raises(httpx2.PoolTimeout):
             await pool.acquire(0.001)
+        assert not pool._waiting
         connection = connected(pool)
         pool.give_back(connection, reusable=True)
         assert (pool.slots, pool.idle) == (1, 1)

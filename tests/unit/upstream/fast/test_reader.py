@@ -84,6 +84,16 @@ def test_reader_of_a_complete_response_refuses_its_connection_for_a_second_one()
     assert headers == [(b"Content-Length", b"5")]
 
 
+def test_reader_interim_headers_say_nothing_of_the_final_body() -> None:
+    """Neither its length nor anything else."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
+    status, _, reason, headers, body, complete, _ = outcome(
+        [interim + b"HTTP/1.1 200 Fine\r\nA: b \t\r\n\r\nto the end"]
+    )
+    assert (status, reason, body, complete) == (200, b"Fine", b"to the end", True)
+    assert headers == [(b"A", b"b")]
+
+
 def test_reader_of_a_body_with_two_lengths_takes_the_chunks_and_ends_the_connection() -> None:
     """Somebody on the way may have read it differently (RFC 9112, 6.3)."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n"

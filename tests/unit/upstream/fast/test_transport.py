@@ -144,6 +144,24 @@ async def test_transport_early_answer_stops_the_sending(carrier: Carrier) -> Non
         done.set()
 
 
+async def test_transport_early_answer_in_pieces_comes_while_nothing_is_taken(carrier: Carrier) -> None:
+    """The first of it, before the rest is there."""
+    done = asyncio.Event()
+
+    async def play(line: Line) -> None:
+        await line.head()
+        line.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await done.wait()
+        await line.send(b"fine")
+
+    async with Peer(play) as peer:
+        response = await carrier.open(peer.url, "POST", content=bytes(50_000_000), write=60)
+        done.set()
+        assert await carriers.body_of(response) == b"fine"
+        await response.aclose()
+
+
 async def test_transport_of_another_scheme_refuses(carrier: Carrier) -> None:
     """Neither http nor https."""
     with pytest.raises(httpx2.UnsupportedProtocol, match="ftp"):
