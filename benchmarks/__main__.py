@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import (
     cancel,
     cold_start,
+    document,
     estimates,
     fakes,
     first_token,
@@ -21,15 +22,19 @@ from benchmarks import (
     memory,
     micro,
     nginx,
+    peers,
+    plot,
     relay,
     start,
     translation,
+    wire,
 )
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.report import Report, Row
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PLOT = ROOT / "docs" / "wire.svg"
 GROUPS = (
     "micro",
     "start",
@@ -37,13 +42,13 @@ GROUPS = (
     "cancel",
     "nginx",
     "memory",
-    "relay",
+    "wire",
     "translation",
     "ledger",
     "estimates",
     "cold",
 )
-BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+ON_REQUEST = ("peers",)  # they need what `make bench` does not install
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,13 @@ class Effort:
     first_tokens: int = 500
     cancels: int = 100
     silent_clients: int = 1000
+    wire: wire.Effort = wire.FULL_RUN
     loads: relay.Loads = relay.FULL
     ledger: ledger.Effort = ledger.FULL
     estimates: estimates.Effort = estimates.FULL
 
 
-QUICK = Effort(1000, 2, 1, 1, 1, 1, 20, 4, 50, relay.QUICK, ledger.QUICK, estimates.QUICK)
+QUICK = Effort(1000, 2, 1, 1, 1, 1, 20, 4, 50, wire.QUICK, relay.QUICK, ledger.QUICK, estimates.QUICK)
 
 
 def main() -> int:
@@ -83,17 +89,21 @@ def main() -> int:
         "cancel": lambda: cancel.rows(effort.cancels),
         "nginx": lambda: nginx.rows(effort.first_tokens, effort.cancels),
         "memory": lambda: memory.rows(effort.silent_clients),
-        "relay": lambda: relay.rows(tools, effort.loads),
+        "wire": lambda: wire.rows(tools, effort.wire),
         "translation": lambda: translation.rows(tools, effort.loads),
         "ledger": lambda: ledger.rows(tools, effort.ledger),
         "estimates": lambda: estimates.rows(effort.estimates),
         "cold": lambda: cold_start.rows(effort.cold_starts, effort.cold_imports),
+        "peers": lambda: wire.rows(tools, effort.wire, group="peers", peers=peers.kinds()),
     }
-    failed = [name for name in options.only or groups if not _take(name, groups[name], report)]
+    wanted = options.only or GROUPS
+    if {"wire", "peers"} & set(wanted):
+        report.options["near the wire"] = effort.wire.told()
+    failed = [name for name in wanted if not _take(name, groups[name], report)]
     print(f"\n{report.as_table()}\n")
     _write(report, options.output)
     if options.docs:
-        _document(report)
+        _document(report, whole=not options.only)
     if failed:
         print(f"Not measured: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -123,25 +133,28 @@ def _write(report: Report, folder: Path) -> None:
     print(f"Written to {path}")
 
 
-def _document(report: Report) -> None:
-    """Put the table into the documentation, between its two marks."""
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{DOCUMENT.name} has lost its marks {BEGIN.strip()} and {END.strip()}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{report.as_table()}\n\n{END}{after}")
+def _document(report: Report, *, whole: bool) -> None:
+    """Put the figures into the documentation, and the plot beside it. What could not be measured leaves it as it is."""
+    text, left_out = document.with_figures(DOCUMENT.read_text(), report, whole=whole)
+    DOCUMENT.write_text(text)
+    if left_out:
+        print(f"Only a whole run writes the figures of {', '.join(left_out)} into {DOCUMENT.name}")
+    bars = plot.bars_of(report.rows)
+    if bars:
+        PLOT.write_text(plot.svg(bars, report.machine))
+        print(f"Drawn to {PLOT}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="a smoke run of less than half a minute")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="GROUP", help=f"some of: {', '.join(GROUPS)}")
+    groups = (*GROUPS, *ON_REQUEST)
+    parser.add_argument("--only", nargs="+", choices=groups, metavar="GROUP", help=f"some of: {', '.join(groups)}")
     parser.add_argument(
         "--fakes", choices=("go", "python"), help="load generator and provider (default: Go's if found)"
     )
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER", help="for the JSON file")
-    parser.add_argument("--docs", action="store_true", help="put the table into docs/benchmarks.md as well")
+    parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md and docs/wire.svg as well")
     return parser.parse_args()
 
 

@@ -20,12 +20,14 @@ class Stream:
     Args:
         port: where.
         receive_bytes: SO_RCVBUF; a small one is full soon.
+        key: what every request shows; "" for none.
 
     Attributes:
         read_at: when the last read came back, in `time.monotonic()`.
     """
 
-    def __init__(self, port: int, *, receive_bytes: int | None = None) -> None:
+    def __init__(self, port: int, *, receive_bytes: int | None = None, key: str = "") -> None:
+        self._authorization = f"authorization: Bearer {key}\r\n" if key else ""
         self.read_at = 0.0
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.sock.settimeout(TIMEOUT_S)
@@ -40,7 +42,7 @@ class Stream:
         body = json.dumps({"model": model, "messages": [message], "stream": True, "max_tokens": 4096}).encode()
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
+            f"{self._authorization}content-length: {len(body)}\r\n\r\n"
         )
         began = time.monotonic()
         self.sock.sendall(head.encode() + body)

@@ -37,11 +37,25 @@ class Fakes:
         return python_command("provider", "--port", str(port), "--script", script)
 
     def load(
-        self, address: str, model: str, at_once: int, streams: int, output_tokens_max: int, *, dialect: ClientDialect
+        self,
+        address: str,
+        model: str,
+        at_once: int,
+        streams: int,
+        output_tokens_max: int,
+        *,
+        dialect: ClientDialect,
+        key: str = "",
+        abort: int = 0,
     ) -> list[str]:
-        """Opens streams and says as JSON what came: done, failed, reasons, chunks, wall_s."""
+        """Opens streams and says as JSON what came: done, failed, reasons, chunks, wall_s, ttft_ms, gap_ms.
+
+        Args:
+            key: what every request shows; "" for none.
+            abort: after so many chunks the client closes its connection; 0 for never.
+        """
         values = {"url": address, "model": model, "c": at_once, "n": streams, "max-tokens": output_tokens_max}
-        values["dialect"] = dialect
+        values |= {"dialect": dialect, "key": key, "abort": abort}
         if self.language == "go":
             arguments = [f"-{name}={value}" for name, value in values.items()]
             return [str(BINARIES / "loadgen"), *arguments]

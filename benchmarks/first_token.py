@@ -36,10 +36,10 @@ def rows(times: int) -> Iterator[Row]:
         )
 
 
-def once(client: Stream, model: str = MODEL) -> float:
-    """Milliseconds from a request's first byte to the first text."""
+def once(client: Stream, model: str = MODEL, first: bytes = FIRST) -> float:
+    """Milliseconds from a request's first byte to the text `first`."""
     began = client.ask(model)
-    found = client.read_until(FIRST)
+    found = client.read_until(first)
     took = client.read_at - began
     client.read_to_end(found)
     return took * 1000

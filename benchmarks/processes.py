@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ class BenchmarkError(Exception):
 def python_command(module: str, *arguments: str) -> list[str]:
     """A program of this folder, on the interpreter that runs the benchmarks."""
     return [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+
+
+def rillgate_command(*words: str) -> list[str]:
+    """The command line of the interpreter that runs the benchmarks."""
+    script = Path(sys.executable).with_name("rillgate")
+    return [*([str(script)] if script.exists() else [sys.executable, "-m", "rillgate.cli.main"]), *words]
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -151,11 +157,13 @@ def provider() -> Iterator[Provider]:
 
 
 @contextmanager
-def server(command: list[str], port: int) -> Iterator[Child]:
-    """Any server that listens on this port within `START_S`."""
-    child = Child(command)
+def server(
+    command: list[str], port: int, *, env: Mapping[str, str] | None = None, cwd: Path = ROOT, start_s: float = START_S
+) -> Iterator[Child]:
+    """Any server that listens on this port within `start_s`."""
+    child = Child(command, env=env, cwd=cwd)
     try:
-        wait_for_port(child, port)
+        wait_for_port(child, port, start_s)
         yield child
     finally:
         child.stop()
@@ -198,6 +206,7 @@ def gateway(
     kinds: Mapping[str, str] | None = None,
     embedded: bool = False,
     environ: Mapping[str, str] | None = None,
+    program: Sequence[str] | None = None,
     **settings: object,
 ) -> Iterator[Gateway]:
     """A gateway in front of these providers, by name and base URL.
@@ -206,6 +215,7 @@ def gateway(
         kinds: of providers that are not of kind "openai", by name.
         embedded: with the embedded model instead.
         environ: more variables of its environment, such as AWS's.
+        program: what stands in for the command `rillgate`.
         settings: such as `timeouts__stall_s=300`.
     """
     variables = {f"RILLGATE_{name.upper()}": str(value) for name, value in settings.items()} | dict(environ or {})
@@ -214,8 +224,7 @@ def gateway(
         variables[f"RILLGATE_PROVIDERS__{name.upper()}__BASE_URL"] = base_url
     if embedded:
         variables["RILLGATE_BACKEND"] = "embedded"
-    script = Path(sys.executable).with_name("rillgate")
-    command = [str(script)] if script.exists() else [sys.executable, "-m", "rillgate.cli.main"]
+    command = program or rillgate_command()
     with tempfile.TemporaryDirectory() as empty:  # a rillgate.toml of the working directory would configure it
         child = Child([*command, "serve", "--port", "0"], env=clean_environment(variables), cwd=Path(empty))
         try:
@@ -267,9 +276,9 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(child: Child, port: int) -> None:
+def wait_for_port(child: Child, port: int, start_s: float = START_S) -> None:
     """Until somebody accepts connections there."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + start_s
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -34,6 +34,7 @@ class Row:
         claim: what the project says, in words; "" where it says nothing.
         limit: the claim as a number that no value (nor `spread["max"]`) may pass; None where it is no number.
         samples: how many measurements the figure is made of.
+        at_least: the claim as a number that the value must reach; None where it is no such number.
     """
 
     id: str
@@ -46,13 +47,15 @@ class Row:
     limit: float | None = None
     samples: int | None = None
     note: str = ""
+    at_least: float | None = None
 
     @property
     def kept(self) -> bool | None:
         """Whether the claim holds; None where it is no number or nothing was measured."""
-        if self.limit is None or self.value is None:
+        if self.value is None or (self.limit is None and self.at_least is None):
             return None
-        return max(self.value, self.spread.get("max", self.value)) <= self.limit
+        below = self.limit is None or max(self.value, self.spread.get("max", self.value)) <= self.limit
+        return below and (self.at_least is None or self.value >= self.at_least)
 
 
 def spread_of(values: Sequence[float]) -> tuple[float, dict[str, float]]:

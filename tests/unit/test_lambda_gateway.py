@@ -23,8 +23,9 @@ from tests.unit.telemetry.lambda_logging import logging_restored
 KEY = new_key()
 NAMES = ("rillgate.lambda_gateway", "rillgate.lambda_buffered")
 
-# What a first streamed request must not pay for. `mangum` and `sqlite3` are for other homes, `h11` and `httpcore2` for proxies, `prometheus_client` for
-# /metrics, `uvicorn` and `uvloop` for a server of our own; the rest are SDKs and frameworks.
+# What a first streamed request must not pay for. `mangum` and `sqlite3` are for other homes, `h11` and `httpcore2` for
+# proxies, `prometheus_client` for /metrics, `uvicorn` and `uvloop` for a server of our own; the rest are SDKs and
+# frameworks.
 HEAVY = {
     *("anthropic", "boto3", "botocore", "fastapi", "google", "openai", "pydantic", "requests"),
     *("h11", "httpcore2", "mangum", "prometheus_client", "sqlite3", "uvicorn", "uvloop"),

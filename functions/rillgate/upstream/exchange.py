@@ -18,7 +18,7 @@ import httpx2
 from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTimeout, UpstreamTruncated
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.fast.body import Body
-from rillgate.upstream.transport import make_transport, timeouts
+from rillgate.upstream.transport import make_ssl_context, make_transport, timeouts
 
 CLOSE_TIMEOUT_S = 2.0
 POOL_TIMEOUT_S = 5.0  # a pool has room for every stream, so waiting for it is our own fault
@@ -188,7 +188,7 @@ class Exchange:
         transport = self._transports.get(origin)
         if transport is None:
             if self._ssl_context is None:
-                self._ssl_context = httpx2.create_ssl_context()
+                self._ssl_context = make_ssl_context()
             transport = self._transports[origin] = make_transport(
                 self._ssl_context, self._connections_max, proxies=self._proxies
             )

@@ -8,6 +8,7 @@ httpcore alone costs a cold start some 40 ms.
 
 from __future__ import annotations
 
+import os
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import getproxies
@@ -18,6 +19,15 @@ from rillgate.upstream.fast.transport import FastTransport
 
 KEEPALIVE_EXPIRY_S = 30.0  # below what providers' load balancers keep, above the pause between two turns
 WRITE_TIMEOUT_S = 30.0
+
+
+def make_ssl_context() -> ssl.SSLContext:
+    """The authorities that are trusted: those of the file that SSL_CERT_FILE names, else the system's.
+
+    Where a file is named, as on Lambda always, httpx2's own way would import the pool and its parser for nothing: 30 ms.
+    """
+    file = os.environ.get("SSL_CERT_FILE")
+    return ssl.create_default_context(cafile=file) if file else httpx2.create_ssl_context()
 
 
 def make_transport(
