@@ -24,7 +24,7 @@ WRITE_TIMEOUT_S = 30.0
 def make_ssl_context() -> ssl.SSLContext:
     """The authorities that are trusted: those of the file that SSL_CERT_FILE names, else the system's.
 
-    Where a file is named, as on Lambda always, httpx2's own way would import the pool and its parser for nothing: 30 ms.
+    Where a file is named, as on Lambda always, httpx2's own way would import its pool and parser for nothing: 30 ms.
     """
     file = os.environ.get("SSL_CERT_FILE")
     return ssl.create_default_context(cafile=file) if file else httpx2.create_ssl_context()
