@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 SAM_VENV := build/sam
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 CONFIG_ENV := default
+MINUTES := 30
 
 # Settings of `make serve`; what is empty is left to the configuration.
 #   HOST, PORT   where it listens (127.0.0.1:8000)
@@ -13,7 +14,8 @@ CONFIG_ENV := default
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check bench build deploy sam-local image lock clean install install-dev install-sam
+.PHONY: help serve test check bench bench-soak bench-peers build deploy sam-local image lock clean
+.PHONY: install install-dev install-sam install-compare
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,8 +38,17 @@ check: install-dev install-sam ## format, lint, types, floors, the template, and
 	$(PYTHON) -m pytest --quiet tests/infra
 	sh scripts/forbidden-names
 
-bench: install-dev ## measure what the README's figures come from: ARGS=
+bench: install-dev install-compare ## measure what the README's figures come from: ARGS=
 	$(PYTHON) -m benchmarks $(ARGS)
+
+bench-soak: install-dev ## memory of a gateway over minutes of load: MINUTES=30 ARGS=
+	$(PYTHON) -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
+
+# Each in an environment of its own, made with our interpreter: about 800 MB, once.
+bench-peers: install-dev install-compare ## measure other gateways beside this one: ARGS=
+	@VENV=build/peers-ferrogw VENV_PYTHON='$(abspath $(PYTHON))' sh scripts/environment peers-ferrogw
+	@VENV=build/peers-litellm VENV_PYTHON='$(abspath $(PYTHON))' sh scripts/environment peers-litellm
+	$(PYTHON) -m benchmarks --only peers $(ARGS)
 
 # `sam build` needs make and any Python with pip alone; here it gets the one that is there for certain.
 build: install install-sam ## package functions and layers for Lambda: RILLGATE_ARCH=arm64 or x86_64
@@ -60,6 +71,10 @@ install-sam:
 install:
 	@VENV=$(VENV) sh scripts/environment serve embedded
 
+# Without it the rows that are measured beside it say so.
+install-compare:
+	-@VENV=build/compare VENV_PYTHON='$(abspath $(PYTHON))' sh scripts/environment compare
+
 install-dev:
 	@VENV=$(VENV) sh scripts/environment serve embedded dev
 
@@ -73,6 +88,9 @@ lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/ministack.in -o requirements/ministack.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/sam.in -o requirements/sam.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/compare.in -o requirements/compare.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/peers-ferrogw.in -o requirements/peers-ferrogw.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/peers-litellm.in -o requirements/peers-litellm.txt
 	$(COMPILE) --no-deps -c requirements/serve.txt layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(COMPILE) --no-deps -c requirements/dev.txt layers/tracing/requirements.in -o layers/tracing/requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --no-deps requirements/embedded.in -o requirements/embedded.txt

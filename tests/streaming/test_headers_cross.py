@@ -4,6 +4,8 @@ client says.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.fakes.gateway import CHAT, chat_body, gateway_for
@@ -95,7 +97,7 @@ async def test_address_that_a_client_names_is_never_asked(kind: str) -> None:
         body = chat_body(
             messages=[{"role": "user", "content": [part]}], base_url=named.base_url, api_base=named.base_url
         )
-        more = (
+        more: dict[str, Any] = (
             {"providers__fake__api_key": "none", "providers__fake__region": "eu-central-1"} if kind == "bedrock" else {}
         )
         async with gateway_for(fake, providers__fake__kind=kind, **more) as g:
