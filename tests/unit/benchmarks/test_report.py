@@ -22,6 +22,13 @@ def test_row_largest_sample_past_the_limit_breaks_the_claim() -> None:
     assert "soon: BROKEN" in table_of(broken)
 
 
+def test_row_below_what_it_must_reach_breaks_the_claim() -> None:
+    """Where more is better, the promise is a least value."""
+    kept = Row("a", "A", 130_000.0, "chunks/s", "quick", at_least=130_000)
+    broken = Row("b", "B", 129_999.0, "chunks/s", "quick", at_least=130_000)
+    assert (kept.kept, broken.kept) == (True, False)
+
+
 def test_row_not_measured_says_why_and_keeps_no_promise() -> None:
     """What was not measured is neither kept nor broken, and its line has the reason."""
     row = Row("a", "A", None, "s", "soon", limit=1.0, note="no wheel")
