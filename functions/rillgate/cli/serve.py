@@ -104,7 +104,8 @@ def _supervise(
     """Have several processes serve on these sockets."""
     raise_open_files()  # for the workers, too
     configure_logs()
-    banner = Banner(settings, sockets[0].getsockname(), [*settings.notices, *notices], say)
+    lines = [f"{workers} workers share its connections.", *settings.notices, *notices]
+    banner = Banner(settings, sockets[0].getsockname(), lines, say)
     crew = Crew(
         workers=workers,
         orders=orders,
