@@ -49,6 +49,8 @@ EXPOSED_HEADERS = [
     "retry-after-ms",
     "x-should-retry",
     "x-rillgate-output-tokens-max",
+    "x-rillgate-upstream",
+    "x-rillgate-estimated",
     "x-rillgate-scope",
     "x-rillgate-remaining-usd",
     "x-rillgate-reset",
