@@ -71,9 +71,7 @@ class Attempts:
 
     def may_follow(self, error: RillgateError) -> bool:
         """Whether another attempt may follow one that fails like this."""
-        if isinstance(error, ClientError):  # what this provider cannot do another one may
-            return bool(self._waiting or self._again)
-        if not fails_over(error):
+        if not isinstance(error, ClientError) and not fails_over(error):
             return False
         return bool(self._waiting or ((self._again or _passes(error)) and self._retries_left))
 

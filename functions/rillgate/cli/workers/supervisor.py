@@ -124,11 +124,6 @@ class Supervisor:
         for worker in self.living():
             self._tell_the_end(worker)
 
-    def tell_all(self, message: msgspec.Struct) -> None:
-        """Say something to every worker."""
-        for worker in self.living():
-            worker.tell(message)
-
     def heard(self, worker: Worker, message: ToSupervisor) -> None:
         """A worker said something."""
         match message:
