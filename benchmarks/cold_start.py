@@ -54,7 +54,7 @@ FORBIDDEN = (
 IMPORT_RATIO_MAX = 0.35
 FUNCTION_MB_MAX, DEPENDENCIES_MB_MAX = 1.0, 12.0
 PACKAGES = (
-    *("standard library", "rillgate", "lambda_asgi", "anyio", "httpx2", "httpcore2", "h11", "starlette"),
+    *("standard library", "rillgate", "lambda_asgi", "anyio", "httpx2", "httptools", "starlette"),
     *("aws_lambda_powertools", "jmespath", "msgspec", "tiktoken"),
 )
 PATIENCE_S = 60.0

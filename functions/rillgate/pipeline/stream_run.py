@@ -175,7 +175,7 @@ class StreamRun(Run):
             silent = self._patience is not None and self._patience.expired()
             mapped = self._error_of(End.IDLE) if silent else self._mapped(error)
             if not pump.passed_on:
-                raise mapped from error
+                raise mapped from (None if mapped is error else error)
             if relay.end is None:
                 self._say(relay.fail(End.IDLE if silent else End.UPSTREAM_ERROR, mapped), mapped)
         finally:
