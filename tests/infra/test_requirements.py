@@ -14,7 +14,7 @@ LAYER: Final = ROOT / "layers" / "dependencies"
 TRACING: Final = ROOT / "layers" / "tracing"
 NOT_IN_THE_LAYER: Final = {
     *("anthropic", "boto3", "botocore", "fastapi", "openai", "pydantic", "requests", "urllib3"),
-    *("httptools", "prometheus-client", "uvicorn", "uvloop", "aws-xray-sdk"),
+    *("prometheus-client", "uvicorn", "uvloop", "aws-xray-sdk"),
 }
 
 

@@ -15,6 +15,8 @@ from rillgate.cli.checkup.finding import Finding
 CHECK, CANCEL = "disconnect", "cancel"
 NOTICED_WITHIN_S = 1.0  # a container takes 100 ms
 LOOK_AGAIN_S = 0.5
+SETTLES_WITHIN_S = 0.25  # the books of the request before, which closes them after its last byte
+SETTLE_LOOKS_MAX = 6
 LOOKS_MAX = 16  # a process of another home looks for a cancel once in 3 s
 ON_LAMBDA = (
     "Lambda does not tell a function that its client has left. Let pages cancel on `pagehide`, and bound a stream by "
@@ -42,7 +44,7 @@ def leave(
         duration_s: how long the rest of the answer would take.
     """
     try:
-        before = used_tokens(remote)
+        before = _settled_tokens(remote, sleep)
         with remote.chat(body) as stream:
             if stream.status != 200 or not (request_id := stream.header("x-request-id")):
                 return [Finding(CHECK, "skipped", f"no stream could be started: {stream.status}")]
@@ -86,6 +88,19 @@ def used_tokens(remote: Remote) -> int | None:
     scopes = answer.get("scopes", []) if isinstance(answer, dict) else []
     limits = (limit for scope in scopes for limit in scope.get("limits", []))
     return next((limit["used"] for limit in limits if limit["meter"] == "tokens" and limit["used"] is not None), None)
+
+
+def _settled_tokens(remote: Remote, sleep: Callable[[float], None]) -> int | None:
+    """`used_tokens` when it has stopped to change: what an earlier request held would be taken for this one's."""
+    used = used_tokens(remote)
+    for _ in range(SETTLE_LOOKS_MAX):
+        if used is None:
+            break
+        sleep(SETTLES_WITHIN_S)
+        before, used = used, used_tokens(remote)
+        if used == before:
+            break
+    return used
 
 
 def _running(cancel: Answer, held: int | None, tokens_max: int) -> bool | None:
