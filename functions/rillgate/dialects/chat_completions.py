@@ -20,7 +20,7 @@ import msgspec
 
 from rillgate.dialects.chat_completions_request import parse
 from rillgate.dialects.tool_calls import ToolCalls, made_up_ids
-from rillgate.dialects.whole import Called, Choice, Opaque, Refused, Said, Thought, choices_of
+from rillgate.dialects.whole import Called, Choice, Opaque, Refused, Said, Thought, choices_of, with_ours
 from rillgate.domain.delta import (
     Delta,
     FinishDelta,
@@ -229,14 +229,7 @@ class ChatCompletions:
 
     def answer(self, body: bytes, usage: Usage | None, report: Report) -> bytes:
         """A whole answer with our usage and report added; byte for byte when there is nothing to add."""
-        if usage is None and not report:
-            return body
-        answer = object_of(body)
-        if usage is not None:
-            answer["usage"] = usage_object(usage)
-        if report:
-            answer["rillgate"] = report
-        return json_bytes(answer)
+        return with_ours(body, None if usage is None else usage_object(usage), report)
 
     def encode_answer(self, head: AnswerHead, deltas: Sequence[Delta], usage: Usage, report: Report) -> bytes:
         """A `chat.completion` object of what another API family answered."""

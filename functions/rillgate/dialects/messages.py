@@ -13,13 +13,13 @@ import msgspec
 from rillgate.dialects.messages_encoder import MessagesEncoder
 from rillgate.dialects.messages_request import NAME, parse, parse_count
 from rillgate.dialects.messages_wire import error_object, message_id, stop_reason, usage_object
-from rillgate.dialects.whole import Block, Called, Choice, Opaque, Refused, Said, Thought, choices_of
+from rillgate.dialects.whole import Block, Called, Choice, Opaque, Refused, Said, Thought, choices_of, with_ours
 from rillgate.domain.delta import ANTHROPIC_ORIGIN, Delta
 from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Encoder, Report
 from rillgate.domain.request import AnswerHead
 from rillgate.domain.usage import Usage
-from rillgate.wire.loose_json import json_bytes, object_of
+from rillgate.wire.loose_json import json_bytes
 
 __all__ = ["FEATURES", "NAME", "Messages", "parse", "parse_count"]
 
@@ -45,14 +45,7 @@ class Messages:
 
     def answer(self, body: bytes, usage: Usage | None, report: Report) -> bytes:
         """A whole message with our usage and report added; byte for byte when there is nothing to add."""
-        if usage is None and not report:
-            return body
-        answer = object_of(body)
-        if usage is not None:
-            answer["usage"] = usage_object(usage)
-        if report:
-            answer["rillgate"] = report
-        return json_bytes(answer)
+        return with_ours(body, None if usage is None else usage_object(usage), report)
 
     def encode_answer(self, head: AnswerHead, deltas: Sequence[Delta], usage: Usage, report: Report) -> bytes:
         """A `message` object of what another API family answered; of several choices, the first."""

@@ -1,9 +1,9 @@
-"""Deltas of a whole answer, gathered into what each choice says: blocks in the order in which they began."""
+"""Whole answers: deltas gathered into what each choice says, in order; and what we add to an answer passed through."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from rillgate.domain.delta import (
     TextDelta,
     ToolDelta,
 )
+from rillgate.domain.ports import Report
+from rillgate.wire.loose_json import json_bytes, object_of
 
 
 class Said(msgspec.Struct):
@@ -133,3 +135,15 @@ def choices_of(request_id: str, deltas: Sequence[Delta]) -> dict[int, Choice]:
                 choices[number] = Choice(made_up_ids(request_id, number))
             choices[number].take(delta)
     return dict(sorted(choices.items()))
+
+
+def with_ours(body: bytes, usage: dict[str, Any] | None, report: Report) -> bytes:
+    """A provider's answer with usage, in its dialect, and our report; byte for byte when there is nothing to add."""
+    if usage is None and not report:
+        return body
+    answer = object_of(body)
+    if usage is not None:
+        answer["usage"] = usage
+    if report:
+        answer["rillgate"] = report
+    return json_bytes(answer)
