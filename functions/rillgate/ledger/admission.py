@@ -120,8 +120,14 @@ class Admission:
 
         Raises: StoreUnavailable: after all of them have answered.
         """
-        results = await asyncio.gather(*map(self._authorize, scopes), return_exceptions=True)
         refused: dict[str, Item] = {}
+        if len(scopes) == 1:  # nearly always: a task less
+            try:
+                await self._authorize(scopes[0])
+            except ConditionFailed as failed:
+                refused[scopes[0]] = failed.item
+            return refused
+        results = await asyncio.gather(*map(self._authorize, scopes), return_exceptions=True)
         for scope, result in zip(scopes, results, strict=True):
             if isinstance(result, ConditionFailed):
                 refused[scope] = result.item
@@ -227,7 +233,8 @@ class Admission:
         """Scopes that held more than the cap is by now hold less. One that cannot be told keeps more until the end."""
         amounts = hold_amounts(self._ask, self._output_tokens)
         larger = [hold for hold in self._held.values() if hold.held != amounts]
-        await asyncio.gather(*(self._shrink(hold, amounts) for hold in larger))
+        if larger:
+            await asyncio.gather(*(self._shrink(hold, amounts) for hold in larger))
 
     async def _shrink(self, hold: ScopeHold, amounts: Amounts) -> None:
         """Once, while the client waits: whoever changed the scope meanwhile keeps it as it is."""

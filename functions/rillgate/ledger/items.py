@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -38,6 +39,7 @@ _COUNTER = re.compile(r"([tcr])(?:([mdM])([0-9]+)|(T))")
 _METERS = {letter: meter for meter, letter in METER_LETTERS.items()}
 _WINDOWS = {letter: window for window, letter in WINDOW_LETTERS.items()}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_NAMES_MAX = 4096  # names of counters that are kept made, or read: every request writes the same few
 
 
 class Counter(msgspec.Struct, frozen=True):
@@ -50,8 +52,7 @@ class Counter(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """The attribute."""
-        number = "" if self.window is Window.TOTAL else str(self.number)
-        return METER_LETTERS[self.meter] + WINDOW_LETTERS[self.window] + number
+        return _name(self.meter, self.window, self.number)
 
     def is_over(self, now_s: float) -> bool:
         """Whether no live hold can settle into it any more."""
@@ -61,9 +62,15 @@ class Counter(msgspec.Struct, frozen=True):
 
 def counter(meter: Meter, window: Window, at_s: float) -> str:
     """The name of the counter at `at_s`."""
-    return Counter(meter, window, window_number(window, at_s)).name
+    return _name(meter, window, window_number(window, at_s))
 
 
+@lru_cache(_NAMES_MAX)
+def _name(meter: Meter, window: Window, number: int) -> str:
+    return METER_LETTERS[meter] + WINDOW_LETTERS[window] + ("" if window is Window.TOTAL else str(number))
+
+
+@lru_cache(_NAMES_MAX)
 def read_counter(name: str) -> Counter | None:
     """The counter that an attribute is; None for any other attribute."""
     match = _COUNTER.fullmatch(name)
@@ -121,6 +128,13 @@ def read_hold(value: str | int) -> Hold:
     return Hold(*numbers)
 
 
+def expired(item: Item, before_s: float) -> Iterator[tuple[str, Hold]]:
+    """Holds that expired before this moment, as (hold id, hold). The others cost next to nothing: they are many."""
+    for name, value in item.items():
+        if name[0] == HOLD and int(str(value).partition(".")[0], 36) < before_s:
+            yield name[1:], read_hold(value)
+
+
 def hold_name(hold_id: str) -> str:
     """The attribute of a hold."""
     return HOLD + hold_id
@@ -145,6 +159,7 @@ def level(scope: str, limit: Limit, item: Item, now_s: float) -> Level:
     return Level(scope, limit, committed, window_end_s(limit.window, now_s))
 
 
+@lru_cache(_NAMES_MAX)  # times and usual amounts come again and again
 def _base36(value: int) -> str:
     if value < 36:
         return _DIGITS[value]

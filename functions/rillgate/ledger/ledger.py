@@ -100,7 +100,8 @@ class StoreLedger:
             # that explains them, and never a charge that no record is of.
             kept = await self._is_kept(record)
             work = [self._settle(grant, hold, actual) for hold in grant.holds.values()]
-            results = await asyncio.gather(*work, *([] if kept else [self._keep(record)]), return_exceptions=True)
+            work += [] if kept else [self._keep(record)]
+            results = await _all(work)
         for result in results:
             if isinstance(result, StoreUnavailable):
                 raise unavailable() from result
@@ -248,6 +249,17 @@ class StoreLedger:
 def _is_charged(scope: str, budget: Budget) -> bool:
     """Whether somebody set a budget here, ever; and every key, so that every request has a hold."""
     return bool(budget.version or budget.limits or budget.streams_max) or scope.startswith("key:")
+
+
+async def _all(work: list[Coroutine[Any, Any, None]]) -> Sequence[BaseException | None]:
+    """Do it all at once, and say what failed; what is alone, as nearly always, needs no task of its own."""
+    if len(work) != 1:
+        return list(await asyncio.gather(*work, return_exceptions=True))
+    try:
+        await work[0]
+    except Exception as error:
+        return [error]
+    return []
 
 
 def unavailable() -> BudgetUnavailable:

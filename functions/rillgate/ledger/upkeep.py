@@ -15,7 +15,7 @@ from rillgate.domain.limits import Budget, Limit
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Record
 from rillgate.ledger.expressions import CAPTURED_MAX, announce, capture
-from rillgate.ledger.items import HOLD, LIVE, Hold, counter, holds, number
+from rillgate.ledger.items import HOLD, LIVE, Hold, counter, expired, holds, number
 from rillgate.ledger.records import record_write
 from rillgate.ledger.store import Store
 from rillgate.ledger.writes import EMPTY, ConditionFailed, Item, Returns, StoreUnavailable
@@ -70,18 +70,16 @@ class Upkeep:
             del self._seen[next(iter(self._seen))]
         if whole:
             self._look_at_marks(scope, budget, item)
-        expired = self.expired(item)
-        if expired and scope not in self._capturing:
+        dead = self.expired(item)
+        if dead and scope not in self._capturing:
             self._capturing.add(scope)
-            self._later(self._capture(scope, expired))
+            self._later(self._capture(scope, dead))
 
     def expired(self, item: Item) -> dict[str, Hold]:
         """Holds whose time and grace are over."""
-        before_s = self._clock.wall() - self._grace_s
-        dead = ((hold_id, hold) for hold_id, _, hold in holds(item) if hold.expires_s < before_s)
-        return dict(islice(dead, CAPTURED_MAX))
+        return dict(islice(expired(item, self._clock.wall() - self._grace_s), CAPTURED_MAX))
 
-    async def capture(self, scope: str, expired: dict[str, Hold]) -> Item:
+    async def capture(self, scope: str, dead: dict[str, Hold]) -> Item:
         """Capture holds that died, and record them; gives the item as it is then.
 
         The records come first: whoever dies in between leaves holds that are captured once more, under the same
@@ -89,23 +87,23 @@ class Upkeep:
 
         Raises: StoreUnavailable
         """
-        records = [record_write(_record(scope, hold_id, hold)) for hold_id, hold in expired.items()]
+        records = [record_write(_record(scope, hold_id, hold)) for hold_id, hold in dead.items()]
         await asyncio.gather(*map(self._store.write, records))
         try:
-            item = await self._store.write(capture(scope, expired))
+            item = await self._store.write(capture(scope, dead))
         except ConditionFailed as failed:
             return failed.item  # somebody else was faster with one of them
-        for hold_id, hold in expired.items():
+        for hold_id, hold in dead.items():
             self._tell("hold_captured", scope=scope, hold_id=hold_id, tokens=hold.tokens, cost_nanos=hold.cost_nanos)
         return item
 
-    async def _capture(self, scope: str, expired: dict[str, Hold]) -> None:
+    async def _capture(self, scope: str, dead: dict[str, Hold]) -> None:
         """Capture until nothing dead is left, or others are at it too."""
         try:
             for _ in range(CAPTURES_MAX):
-                if not expired:
+                if not dead:
                     break
-                expired = self.expired(await self.capture(scope, expired))
+                dead = self.expired(await self.capture(scope, dead))
         except StoreUnavailable:
             self._tell("ledger_upkeep_failed", scope=scope)
         finally:

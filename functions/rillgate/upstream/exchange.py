@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import httpx2
@@ -18,24 +17,29 @@ import httpx2
 from rillgate.domain.errors import CapacityError, UpstreamError, UpstreamTimeout, UpstreamTruncated
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.fast.body import Body
-from rillgate.upstream.transport import make_ssl_context, make_transport, timeouts
+from rillgate.upstream.sending import Outgoing, send
+from rillgate.upstream.transport import make_ssl_context, make_transport
 
 CLOSE_TIMEOUT_S = 2.0
 POOL_TIMEOUT_S = 5.0  # a pool has room for every stream, so waiting for it is our own fault
 ERROR_BODY_BYTES_MAX = 65536
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
-URLS_MAX = 256  # parsed ones that are kept; parsing costs as much as sending
 REFUSALS = frozenset({400, 401, 403})  # statuses that may be about a signature
 
 
 class UpstreamResponse:
-    """A response whose headers have come. Valid inside `Exchange.open` only."""
+    """A response whose headers have come. Valid inside `Exchange.open` only.
 
-    def __init__(self, response: httpx2.Response, provider: str) -> None:
-        self._response = response
+    Args:
+        stream: the body, from our own transport, or a response of httpx2's.
+        headers: names in any case.
+    """
+
+    def __init__(self, stream: Body | httpx2.Response, status: int, headers: Mapping[str, str], provider: str) -> None:
+        self._stream = stream
         self._provider = provider
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.status = status
+        self.headers = headers
 
     @property
     def is_event_stream(self) -> bool:
@@ -48,15 +52,17 @@ class UpstreamResponse:
         Raises:
             UpstreamTruncated: the connection broke before the body's end.
         """
-        stream = self._response.stream
-        with _mapped(self._provider):
+        stream = self._stream
+        try:
             if isinstance(stream, Body):
                 async for piece in stream:
                     yield piece
             else:
-                async with aclosing(self._response.aiter_raw()) as pieces:
+                async with aclosing(stream.aiter_raw()) as pieces:
                     async for piece in pieces:
                         yield piece
+        except httpx2.HTTPError as error:
+            raise _ours(self._provider, error) from error
 
     def attach(self, on_data: Callable[[bytes], None], on_end: Callable[[Exception | None], None]) -> Body | None:
         """Have the body pushed rather than pull it; None where what carries it cannot, and nothing was attached.
@@ -64,7 +70,7 @@ class UpstreamResponse:
         `on_end` gets None, or the error that `chunks` would have raised. The `Body` pauses, resumes and detaches;
         after `detach` the rest comes from `chunks`.
         """
-        stream = self._response.stream
+        stream = self._stream
         if not isinstance(stream, Body):
             return None
         stream.attach(on_data, lambda error: on_end(None if error is None else _ours(self._provider, error)))
@@ -154,26 +160,22 @@ class Exchange:
         url = endpoint.base_url + request.path
         if endpoint.sign is not None:
             headers += endpoint.sign(request.method, url, headers, request.body)
-        outgoing = httpx2.Request(
-            request.method,
-            _url(url),
-            headers=headers,
-            content=request.body or None,
-            extensions={"timeout": timeouts(connect_s, pool_s)} | _trace(on_sending),
-        )
-        outgoing.headers.setdefault("accept", "*/*")
-        with _mapped(provider):
-            response = await transport.handle_async_request(outgoing)
+        outgoing = Outgoing(request.method, url, headers, request.body, connect_s, pool_s, on_sending)
         try:
+            stream, status, answered = await send(transport, outgoing)
+        except httpx2.HTTPError as error:
+            raise _ours(provider, error) from error
+        try:
+            response = UpstreamResponse(stream, status, answered, provider)
             signer: object = endpoint.sign
-            if response.status_code in REFUSALS and isinstance(signer, LearningSigner):
+            if response.status in REFUSALS and isinstance(signer, LearningSigner):
                 signer.learn(response.headers)
             encoding = response.headers.get("content-encoding", "identity")
             if encoding not in ("", "identity"):
                 raise UpstreamError(f"Provider {provider!r} compressed its answer ({encoding}) without being asked.")
-            yield UpstreamResponse(response, provider)
+            yield response
         finally:
-            await _close(response)
+            await _close(stream)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -195,40 +197,16 @@ class Exchange:
         return transport
 
 
-_url = lru_cache(URLS_MAX)(httpx2.URL)
-
-
-def _trace(on_sending: Callable[[], None] | None) -> dict[str, Any]:
-    """httpcore's own way of saying how far a request has come."""
-    if on_sending is None:
-        return {}
-
-    async def tell(event: str, info: dict[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
-            on_sending()
-
-    return {"trace": tell}
-
-
-async def _close(response: httpx2.Response) -> None:
+async def _close(stream: Body | httpx2.Response) -> None:
     """Close even when the task is being cancelled, and never hang on a peer that does not answer."""
-    if isinstance(response.stream, Body):
-        response.stream.close()
+    if isinstance(stream, Body):
+        stream.close()
         return
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await response.aclose()
+            await stream.aclose()
     except (TimeoutError, httpx2.HTTPError):
         pass  # httpcore has dropped the connection from its pool by then
-
-
-@contextmanager
-def _mapped(provider: str) -> Iterator[None]:
-    """The HTTP client's exceptions as ours."""
-    try:
-        yield
-    except httpx2.HTTPError as error:
-        raise _ours(provider, error) from error
 
 
 def _ours(provider: str, error: Exception) -> Exception:
