@@ -138,8 +138,8 @@ class Gateway:
         self.asgi = RequestContext(Forwarded(_guarded(settings, self._starlette(handlers))), clock)
 
     def _starlette(self, handlers: Handlers) -> Starlette:
-        return Starlette(
-            routes=[*(told(route, quiet=True) for route in page_routes()), *handlers.routes()],
+        return Starlette(  # routes are tried in their order: what is asked for most comes first
+            routes=[*handlers.routes(), *(told(route, quiet=True) for route in page_routes())],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )
