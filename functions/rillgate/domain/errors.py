@@ -149,3 +149,13 @@ class StreamEnded(RillgateError):
     """The stream was ended from our side before it was finished (deadline, shutdown, cancel, a stalled client)."""
 
     status = 503
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let an error and what caused it go on without the frames that they came through.
+
+    Whoever keeps an error that came through its own frames would otherwise be left to the collector of cycles.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

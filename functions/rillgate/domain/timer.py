@@ -44,8 +44,12 @@ class Timer:
         self._deadline = None
 
     def close(self) -> None:
-        """Stop for good and leave nothing pending in the clock."""
+        """Stop for good: leave nothing pending in the clock, and let go of whoever was to be told.
+
+        Most often that is who owns the timer, so a stream would be left to the collector of cycles, with all it has.
+        """
         self._deadline = None
+        self._on_expiry = _nothing
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -60,3 +64,7 @@ class Timer:
             return
         self._deadline = None
         self._on_expiry()
+
+
+def _nothing() -> None:
+    """Nobody is told any more."""

@@ -95,8 +95,11 @@ class AnswerRun(Run):
         return True
 
     async def _serve(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            self._work = group.create_task(self._fetch())
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._work = group.create_task(self._fetch())
+        finally:
+            self._work = None  # what ended it has a traceback, and that has us
         if self._answer is not None:
             await send_json(self._send, 200, self._answer.body, self._headers)
 

@@ -39,6 +39,7 @@ class Attempts:
 
     Attributes:
         number: how many attempts were begun.
+        refusal: the last error that was no client's.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Attempts:
         self._waiting = deque(self._in_order(upstreams))
         self._again: list[Upstream] = []
         self._again_after_s = 0.0
-        self._refusal: RillgateError | None = None
+        self.refusal: RillgateError | None = None
         self._retried = False
         self.number = 0
 
@@ -105,14 +106,14 @@ class Attempts:
 
         Where retries were spent here, the client's own would multiply them.
         """
-        told = self._refusal if isinstance(error, ClientError) and self._refusal is not None else error
+        told = self.refusal if isinstance(error, ClientError) and self.refusal is not None else error
         if self._retried and told.should_retry is None and told.retry_after_s is None:
             told.should_retry = False
         return told
 
     def _note(self, upstream: Upstream, error: RillgateError) -> None:
         if not isinstance(error, ClientError):
-            self._refusal = error
+            self.refusal = error
         if not isinstance(error, UpstreamError) or not fails_over(error):
             return
         target = upstream.target

@@ -75,8 +75,9 @@ class Place:
         self._total.close()
         if self._flagged is not None:
             self._flagged.close()
-        if self._watch is not None:
-            self._watch.cancel()
+        watch, self._watch = self._watch, None  # what ends it has a traceback, and that has us
+        if watch is not None:
+            watch.cancel()
 
     def _cancel_watch(self, flags: CancelFlags, clock: Clock) -> CancelWatch:
         return CancelWatch(

@@ -69,9 +69,10 @@ class Pump:
         self._first_token.restart()
 
     def close(self) -> None:
-        """No timer is left."""
+        """No timer is left, and nobody is told of a first event."""
         self._first_token.close()
         self._idle.close()
+        self._on_first = _nothing
 
     async def run(self, response: UpstreamResponse, provider: Provider, request: ChatRequest) -> None:
         """Carry the whole stream that answers the request. Afterwards `relay.end` says how the provider's side ended.
@@ -178,6 +179,10 @@ class Pump:
         self._idle.stop()
         await self._writer.writable()
         (self._first_token if waiting_for_content else self._idle).restart()
+
+
+def _nothing() -> None:
+    """It is over."""
 
 
 async def _give_back(chunks: AsyncIterator[bytes]) -> None:

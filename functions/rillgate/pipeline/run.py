@@ -19,7 +19,7 @@ import msgspec
 from rillgate.delivery.responses import Headers, send_error
 from rillgate.delivery.writer import Send
 from rillgate.domain.ends import End
-from rillgate.domain.errors import RillgateError
+from rillgate.domain.errors import RillgateError, forget_frames
 from rillgate.domain.ports import Clock
 from rillgate.domain.request import UpstreamRequest
 from rillgate.pipeline.attempts import Attempts
@@ -114,6 +114,9 @@ class Run(ABC):
         except asyncio.CancelledError:
             self._stopped = self._stopped or End.CANCELLED
             raise
+        finally:
+            for error in (self.error, self._failure, self._attempts.refusal):
+                forget_frames(error)  # we keep them, and their frames keep us
 
     async def _ask(self) -> None:
         """Attempt after attempt, until one answers or none is left.

@@ -137,9 +137,12 @@ class StreamRun(Run):
         return True
 
     async def _serve(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            self._writing = group.create_task(self._write())
-            self._work = group.create_task(self._read())
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._writing = group.create_task(self._write())
+                self._work = group.create_task(self._read())
+        finally:
+            self._writing = self._work = None  # what ended them has a traceback, and that has us
 
     async def _read(self) -> None:
         self.writer.watch_silence()

@@ -104,6 +104,7 @@ class StreamMetrics:
         if self._ended:
             return
         self._ended = True
+        self.gap = _nothing  # else it may be our own method
         self._metrics.stream_over(self._provider, end)
         if input_tokens or output_tokens:
             series = self._resolve()
@@ -238,3 +239,7 @@ class Metrics:
             self._registry = register(self, self._registry)
             self._registered = True
         return self._registry
+
+
+def _nothing(seconds: float) -> None:
+    """A stream that is over has no gaps."""
