@@ -909,6 +909,21 @@ async def test_metrics_count_what_was_served() -> None:
             'llm_token_latency_seconds_count{model="m",provider="fake"} 6.0',
             "llm_active_streams 1.0",
             'llm_streams_total{end="finished",provider="fake"} 3.0',
+            'llm_ledger_duration_seconds_count{operation="authorize"} 4.0',
+            'llm_ledger_duration_seconds_count{operation="settle"} 3.0',
+            'llm_failovers_total{provider="fake"} 0.0',
+            "llm_active_streams_max 2000.0",
+            "llm_queue_bytes 0.0",
+        ):
+            assert line in text, line
+        labels = 'dialect="chat_completions",end="finished",model="m",provider="fake",route="/v1/chat/completions"'
+        while f'llm_requests_total{{{labels},status="200"}} 3.0' not in text:  # counted when its books are closed
+            text = (await ask(g, "GET", "/metrics")).body.decode()
+        labels = 'gen_ai_operation_name="chat",gen_ai_provider_name="openai",gen_ai_request_model="m"'
+        for line in (
+            f'gen_ai_client_token_usage_sum{{{labels},gen_ai_token_type="input",provider="fake"}} 27.0',
+            f'gen_ai_server_time_per_output_token_seconds_count{{{labels},provider="fake"}} 2.0',
+            f'gen_ai_server_request_duration_seconds_count{{error_type="",{labels},provider="fake"}} 3.0',
         ):
             assert line in text, line
 

@@ -35,6 +35,8 @@ from rillgate.pipeline.call import Limits, Services
 from rillgate.pipeline.streams import Streams
 from rillgate.telemetry.clock import LoopClock
 from rillgate.telemetry.logs import log_event
+from rillgate.telemetry.loop_lag import LoopLag
+from rillgate.telemetry.metric_list import LOOP_LAG, QUEUE_BYTES, STREAMS_MAX
 from rillgate.telemetry.metrics import Metrics
 from rillgate.upstream.exchange import Exchange
 
@@ -75,6 +77,7 @@ class Gateway:
         several: whether other processes serve on the same ledger, so that a cancel has to reach them.
         siblings: other processes behind the same socket, which a cancel and `/metrics` reach at once.
         encoder_delay_s: from the start until the tokenizer begins to load, whether or not it is asked for earlier.
+        watches_loop: whether the event loop's lag is measured; not where the process is frozen between requests.
 
     Attributes:
         asgi: the app; its lifespan starts and ends everything below.
@@ -94,13 +97,19 @@ class Gateway:
         several: bool = False,
         siblings: Siblings | None = None,
         encoder_delay_s: float = 0.0,
+        watches_loop: bool = False,
     ) -> None:
         self._clock = clock = clock or LoopClock()
         limits = settings.limits
         self.settings = settings
         self.embedded = embedded or _embedded_of(settings)
         self.streams = Streams(limits.streams_max)
-        self.metrics = Metrics()
+        self.metrics = Metrics(providers={name: provider.kind for name, provider in settings.providers.items()})
+        self.metrics.watch(STREAMS_MAX, lambda: limits.streams_max)
+        self.metrics.watch(QUEUE_BYTES, self.streams.queue_bytes)
+        self._loop_lag = LoopLag(clock) if watches_loop else None
+        if self._loop_lag is not None:
+            self.metrics.watch(LOOP_LAG, self._loop_lag.worst_s)
         self._encoder_delay_s = encoder_delay_s
         self.encoders = Encoders(at_need=not encoder_delay_s)
         self.books = Books(settings, clock, os.environ, self._ledger_event, ledger, several=several)
@@ -136,6 +145,7 @@ class Gateway:
             siblings=siblings,
         )
         self.asgi = RequestContext(Forwarded(_guarded(settings, self._starlette(handlers))), clock)
+        self.asgi.on_request.append(self.metrics.request)
 
     def _starlette(self, handlers: Handlers) -> Starlette:
         return Starlette(  # routes are tried in their order: what is asked for most comes first
@@ -153,6 +163,9 @@ class Gateway:
         async with AsyncExitStack() as ending:  # the other way round: the ledger closes when all holds are settled
             ending.push_async_callback(self.books.aclose)
             self.books.store.open()
+            if self._loop_lag is not None:
+                ending.callback(self._loop_lag.close)
+                self._loop_lag.start()
             ending.push_async_callback(self.encoders.loaded)
             if self._encoder_delay_s:
                 ending.callback(self._clock.call_later(self._encoder_delay_s, self.encoders.start).cancel)

@@ -42,6 +42,7 @@ CONFIG_VARIABLE = "RILLGATE_CONFIG"
 LOCAL_KEY_VARIABLE = "RILLGATE_LOCAL_KEY"
 TRACING_VARIABLE = "RILLGATE_TRACING"  # "on" where the template's parameter Tracing is, and so the layer that it needs
 SSM = "ssm:"
+METRICS_VARIABLE = "RILLGATE_METRICS"  # "basic" for the ten metrics that an account has free; all of them otherwise
 # Loading takes a third of a second of processor time, which INIT and the first request need themselves. By then the
 # first request waits for its provider, as a rule; until it is loaded bytes stand in, as an upper bound.
 ENCODER_DELAY_S = 0.3
@@ -54,16 +55,18 @@ class LambdaApp:
     """The gateway as one environment of a function serves it.
 
     Args:
+        metrics: what CloudWatch gets.
         traces: what X-Ray is told by; None where it is told nothing.
 
     Attributes:
         gateway: what serves.
     """
 
-    def __init__(self, gateway: Gateway, service: str, clock: Clock, traces: RequestTraces | None = None) -> None:
+    def __init__(
+        self, gateway: Gateway, clock: Clock, metrics: EmfMetrics, traces: RequestTraces | None = None
+    ) -> None:
         self.gateway = gateway
         self._clock = clock
-        metrics = EmfMetrics(service)
         gateway.asgi.on_request.append(metrics.request)
         gateway.metrics.tell = metrics.count
         self._traces = traces
@@ -118,7 +121,8 @@ def compose(environ: Mapping[str, str], clock: Clock | None = None) -> LambdaApp
     service = environ.get(SERVICE_VARIABLE) or "rillgate"
     is_traced = environ.get(TRACING_VARIABLE) == "on"
     traces = RequestTraces(service, environ) if is_traced else None
-    app = LambdaApp(gateway, service, clock, traces)
+    metrics = EmfMetrics(service, basic=environ.get(METRICS_VARIABLE) == "basic")
+    app = LambdaApp(gateway, clock, metrics, traces)
     if local_key is not None:
         app.gateway.on_started.append(lambda: _admit(app.gateway, local_key))
     return app

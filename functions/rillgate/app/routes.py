@@ -229,7 +229,7 @@ class Handlers:
         if self._siblings is not None:
             body, content_type = await self._siblings.metrics()
         else:
-            body, content_type = await asyncio.to_thread(self._services.metrics.render)  # 50 ms with 200 models
+            body, content_type = await asyncio.to_thread(self._services.metrics.render)  # see there
         return Response(body, media_type=content_type)
 
     async def _let_in(self, request: Request) -> Principal:

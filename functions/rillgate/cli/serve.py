@@ -82,7 +82,7 @@ def _run(settings: Settings, sockets: Sequence[socket.socket], notices: Sequence
     """Serve on these sockets."""
     raise_open_files()
     configure_logs()
-    gateway = Gateway(settings)
+    gateway = Gateway(settings, watches_loop=True)
     banner = Banner(settings, sockets[0].getsockname(), [*settings.notices, *notices], say)
     gateway.on_started.append(banner.listening)
     gateway.catalog.on_listed.append(banner.listed)

@@ -124,6 +124,11 @@ class StreamWriter:
         """Whether the buffer is above its high mark and the provider should not be read from."""
         return self._queued > BUFFER_BYTES_HIGH
 
+    @property
+    def queued(self) -> int:
+        """Bytes that were put and not sent."""
+        return self._queued
+
     async def writable(self) -> None:
         """Wait until the buffer is below its low mark."""
         began = self._clock.now()

@@ -72,6 +72,11 @@ class Admission:
         self._wake: asyncio.Future[None] | None = None
         self.stopped: End | None = None
 
+    @property
+    def queue_bytes(self) -> int:
+        """Nothing waits for the client yet."""
+        return 0
+
     def stop(self, end: End) -> bool:
         """End it: nothing goes upstream, and nothing stays held."""
         if self._over or self.stopped is not None:
@@ -123,11 +128,15 @@ class Admission:
 
     async def _ask_ledger(self, ask: Ask) -> Grant:
         services = self._services
+        began_s = services.clock.now()
         try:
             return await services.ledger.authorize(ask)
         except BudgetUnavailable:
             if services.on_ledger_error == "deny":
                 raise
+        finally:
+            took_s = self._call.journal.ledger_s = services.clock.now() - began_s
+            services.metrics.ledger("authorize", took_s)
         now_s = int(services.clock.wall())
         return Grant(ask, ask.output_tokens, now_s, now_s + int(ask.lifetime_s), accounted=False)
 

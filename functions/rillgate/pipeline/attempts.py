@@ -19,6 +19,7 @@ from rillgate.domain.ports import Clock
 from rillgate.pipeline.call import Upstream
 from rillgate.pipeline.cooldown import Cooldowns
 from rillgate.telemetry.logs import log_event
+from rillgate.telemetry.metrics import Metrics
 
 PASSING = frozenset({408, 409, 429})
 WAIT_S = 0.5  # before the first retry
@@ -36,6 +37,7 @@ class Attempts:
         clock: when.
         jitter: a random number from 0 to 1.
         request_id: for log lines.
+        metrics: counts failovers, retries and cooldowns.
 
     Attributes:
         number: how many attempts were begun.
@@ -51,7 +53,9 @@ class Attempts:
         clock: Clock,
         jitter: Callable[[], float],
         request_id: str,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._cooldowns = cooldowns
         self._clock = clock
         self._jitter = jitter
@@ -84,6 +88,10 @@ class Attempts:
         wait_s: float | None = 0.0
         if not self._waiting:
             wait_s = self._next_round()
+            if wait_s is not None:
+                self._metrics.retried(self._waiting[0].target.provider)
+        else:
+            self._metrics.failed_over(upstream.target.provider)
         if wait_s is not None:
             log_event(
                 "attempt_failed",
@@ -118,6 +126,7 @@ class Attempts:
             return
         target = upstream.target
         if self._cooldowns.failed(target.provider, target.model, self._clock.now(), error.retry_after_s):
+            self._metrics.cools_down(target.provider)
             log_event("upstream_cools_down", level="warning", upstream=upstream.name, error=error.code or error.kind)
         if _passes(error):
             self._again.append(upstream)

@@ -49,6 +49,8 @@ class Extension:
     async def _extend(self) -> None:
         grant = self._grant
         more = min(grant.output_tokens, grant.ask.output_tokens - grant.output_tokens)
+        clock = self._services.clock
+        began_s = clock.now()
         try:
             granted = await self._services.ledger.extend(grant, more)
         except BudgetUnavailable:
@@ -56,5 +58,7 @@ class Extension:
         except Exception as error:
             log_exception("ledger_failed", error, hold_id=grant.ask.hold_id)
             return
+        finally:
+            self._services.metrics.ledger("extend", clock.now() - began_s)
         if granted and self.guard is not None:
             self.guard.raise_limit(grant.output_tokens, soft=is_slice(grant))

@@ -22,6 +22,7 @@ async def settle_hold(services: Services, request_id: str, grant: Grant, amounts
     """Tell the ledger; nothing in `amounts` voids the hold. Raises nothing: the client has its answer by now."""
     if not grant.accounted:
         return
+    began_s = services.clock.now()
     try:
         async with asyncio.timeout(SETTLE_S):
             await services.ledger.settle(grant, amounts, record)
@@ -30,6 +31,8 @@ async def settle_hold(services: Services, request_id: str, grant: Grant, amounts
         pass
     except Exception as error:
         log_exception("ledger_failed", error, request_id=request_id)
+    finally:
+        services.metrics.ledger("settle", services.clock.now() - began_s)
     services.metrics.settle_failed()
     log_event(
         "settle_failed",

@@ -23,6 +23,8 @@ class Journal(msgspec.Struct):
         began_s: when the request came.
         over_s: when it was over for the client; what is done for its books afterwards is not its duration.
         quiet: True for probes and for files of the page; a successful one leaves no line.
+        queue_bytes_peak: the most that waited for the client to read.
+        ledger_s: until the ledger had authorized it, or had refused it.
         key_id, user: who asked.
         scopes: what is charged; of a request that a budget refused, the scope that refused it.
         cost_nanos: what it cost, in nano-dollars; None where no price is known.
@@ -49,6 +51,8 @@ class Journal(msgspec.Struct):
     usage: Usage | None = None
     stall_s: float | None = None
     pause_s: float | None = None
+    queue_bytes_peak: int | None = None
+    ledger_s: float | None = None
     error: str | None = None
     over_s: float | None = None
     key_id: str | None = None
@@ -83,9 +87,14 @@ class Journal(msgspec.Struct):
             bytes=self.bytes_sent,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
             estimated=True if self.usage is not None and usage.estimated else None,
             stall_s=self.stall_s,
             pause_s=self.pause_s,
+            queue_bytes_peak=self.queue_bytes_peak,
+            ledger_ms=None if self.ledger_s is None else self.ledger_s * 1000,
             error=self.error,
             key_id=self.key_id,
             user=self.user,

@@ -23,6 +23,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class Stage(Protocol):
     """What is being done for a request: it is admitted, then run."""
 
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for the client to read."""
+
     def stop(self, end: End) -> bool:
         """End it for this cause, unless it is over or ending already. Awaits nothing."""
 
@@ -58,6 +62,11 @@ class Place:
     def owner(self) -> str:
         """Who may cancel it."""
         return self._call.principal.owner
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for the client to read."""
+        return self.stage.queue_bytes
 
     def stop(self, end: End) -> bool:
         """End it for this cause, unless it is over or ending already."""

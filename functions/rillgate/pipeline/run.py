@@ -62,6 +62,7 @@ class Run(ABC):
             clock=services.clock,
             jitter=services.jitter,
             request_id=call.journal.request_id,
+            metrics=services.metrics,
         )
         self._reached = False
         self._work: asyncio.Task[None] | None = None
@@ -89,6 +90,11 @@ class Run(ABC):
     def attempts(self) -> int:
         """How many there were."""
         return self._attempts.number
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for the client to read."""
+        return 0
 
     @abstractmethod
     def stop(self, end: End) -> bool:

@@ -140,5 +140,6 @@ def _close_journal(run: Run, journal: Journal, now_s: float, usage: Usage | None
         journal.bytes_sent = stats.bytes_sent
         journal.stall_s = stats.stall_s
         journal.pause_s = stats.pause_s
+        journal.queue_bytes_peak = stats.buffer_bytes_peak
     elif isinstance(run, AnswerRun):
         journal.bytes_sent = run.bytes_sent

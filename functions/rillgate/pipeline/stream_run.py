@@ -108,6 +108,11 @@ class StreamRun(Run):
         return self._told or (self._relay.error if self._relay is not None else None)
 
     @property
+    def queue_bytes(self) -> int:
+        """What waits for the client to read."""
+        return self.writer.queued
+
+    @property
     def content_frames(self) -> int:
         """Chunks with content that came from the provider."""
         return 0 if self._relay is None else self._relay.content_frames

@@ -30,6 +30,10 @@ class Running(Protocol):
     def owner(self) -> str:
         """Who may cancel it; "" for everybody to whom keys mean nothing."""
 
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for its client to read."""
+
     def stop(self, end: End) -> bool:
         """End it from outside; False when it was over already."""
 
@@ -76,6 +80,10 @@ class Streams:
     def running(self) -> int:
         """How many run."""
         return len(self._running)
+
+    def queue_bytes(self) -> int:
+        """What waits for clients to read, of all of them. May be asked from another thread."""
+        return sum(run.queue_bytes for run in list(self._running))
 
     def end_all(self) -> None:
         """End every one that still runs, in-band."""

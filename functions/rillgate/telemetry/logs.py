@@ -74,6 +74,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         estimated: whether the token counts are ours and not the provider's.
         stall_s: seconds spent waiting for the client to read.
         pause_s: seconds in which the provider was not read.
+        queue_bytes_peak: the most that waited for the client to read.
+        ledger_ms: milliseconds until the ledger had authorized it, or had refused it.
         error: code of the error reported to the client (`RillgateError.code` or `.kind`).
         key_id, user: who asked.
         scopes: what was charged; of a request that a budget refused, the scope that refused it.
@@ -99,9 +101,14 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     bytes: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
     estimated: bool | None = None
     stall_s: float | None = None
     pause_s: float | None = None
+    queue_bytes_peak: int | None = None
+    ledger_ms: float | None = None
     error: str | None = None
     key_id: str | None = None
     user: str | None = None
@@ -141,7 +148,7 @@ def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
 def log_request(record: RequestRecord) -> None:
     """Write the one line of a request, event "request". Level "warning" where the provider or the client failed."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
-    for name in ("ttft_ms", "duration_ms", "stall_s", "pause_s"):
+    for name in ("ttft_ms", "duration_ms", "stall_s", "pause_s", "ledger_ms"):
         if name in fields:
             fields[name] = round(fields[name], 3)
     _write(logging.WARNING if is_trouble(record) else logging.INFO, "request", fields)

@@ -14,7 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from rillgate.telemetry.metric_list import METRICS, Metric
-from rillgate.telemetry.metrics import Histogram, Metrics
+from rillgate.telemetry.metrics import Metrics
+from rillgate.telemetry.series import Histogram
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -40,7 +41,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterable[Family]:
         """All families of the list, those without samples too."""
-        families = {metric: _family(metric) for metric in METRICS if metric.name}
+        families = {metric: _family(metric) for metric in METRICS}
         for metric, labels, value in self._counted.values():
             family = families[metric]
             if isinstance(family, HistogramMetricFamily) and isinstance(value, Histogram):

@@ -13,18 +13,20 @@ from collections.abc import Iterator
 
 import msgspec
 
-from rillgate.telemetry.metric_list import FIRST_TOKEN, METRICS, TOKEN_LATENCY, Metric
-from rillgate.telemetry.metrics import (
-    FIRST_TOKEN_BOUNDS_S,
-    MODELS_MAX,
-    OTHER_MODEL,
-    TOKEN_GAP_BOUNDS_S,
-    Histogram,
-    Metrics,
-)
+from rillgate.telemetry.metric_list import METRICS, Metric
+from rillgate.telemetry.metrics import MODELS_MAX, OTHER_MODEL, Metrics
+from rillgate.telemetry.series import Histogram
 
-BOUNDS_S = {TOKEN_LATENCY.name: TOKEN_GAP_BOUNDS_S, FIRST_TOKEN.name: FIRST_TOKEN_BOUNDS_S}
-_BY_NAME = {metric.name: metric for metric in METRICS if metric.name}
+MODEL_LABELS = ("model", "gen_ai_request_model")
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+# Where among a metric's labels the provider and the model stand, in each that has both.
+_PAIR_AT = {
+    metric.name: (metric.labels.index("provider"), metric.labels.index(label))
+    for metric in METRICS
+    for label in MODEL_LABELS
+    if label in metric.labels
+}
 
 Series = tuple[str, tuple[str, ...]]
 """A metric's name and the values of its labels."""
@@ -58,9 +60,10 @@ class Snapshot(msgspec.Struct, frozen=True):
         for count in self.counts:
             yield _BY_NAME[count.name], count.labels, count.value
         for spread in self.spreads:
-            histogram = Histogram(BOUNDS_S[spread.name])
+            metric = _BY_NAME[spread.name]
+            histogram = Histogram(metric.bounds)
             histogram.counts, histogram.total = list(spread.counts), spread.total
-            yield _BY_NAME[spread.name], spread.labels, histogram
+            yield metric, spread.labels, histogram
 
 
 def snapshot_of(metrics: Metrics) -> Snapshot:
@@ -123,18 +126,20 @@ class Totals:
         return bounded.snapshot()
 
     def _labels(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if "model" not in _BY_NAME[name].labels:
+        if name not in _PAIR_AT:
             return labels
-        provider, model, *rest = labels  # in this order in every metric that has both
-        pair = (provider, model)
-        if pair not in self._known and len(self._known) >= self._models_max:
-            return (provider, OTHER_MODEL, *rest)
+        provider_at, model_at = _PAIR_AT[name]
+        pair = (labels[provider_at], labels[model_at])
+        if pair[1] in ("", OTHER_MODEL) or pair in self._known:
+            return labels
+        if len(self._known) >= self._models_max:
+            return (*labels[:model_at], OTHER_MODEL, *labels[model_at + 1 :])
         self._known.add(pair)
         return labels
 
 
 class _Sum:
-    """Adds snapshots up, series by series."""
+    """Puts snapshots together, series by series: their sum, or of some gauges the largest."""
 
     def __init__(self) -> None:
         self._counts: dict[Series, float] = {}
@@ -143,7 +148,13 @@ class _Sum:
     def add(self, snapshot: Snapshot) -> None:
         for count in snapshot.counts:
             series = (count.name, count.labels)
-            self._counts[series] = self._counts.get(series, 0) + count.value
+            before = self._counts.get(series)
+            if before is None:
+                self._counts[series] = count.value
+            elif _BY_NAME[count.name].over == "max":
+                self._counts[series] = max(before, count.value)
+            else:
+                self._counts[series] = before + count.value
         for spread in snapshot.spreads:
             series = (spread.name, spread.labels)
             counts, total = self._spreads.get(series, ((0,) * len(spread.counts), 0.0))

@@ -176,8 +176,8 @@ def test_serve_drains_the_streams_of_its_gateway(runs: Runs, monkeypatch: pytest
     """What the server waits for at its end is what the gateway runs."""
     made: list[Gateway] = []
 
-    def make(settings: Any) -> Gateway:
-        made.append(Gateway(settings))
+    def make(settings: Any, **options: Any) -> Gateway:
+        made.append(Gateway(settings, **options))
         return made[0]
 
     monkeypatch.setattr(command, "Gateway", make)

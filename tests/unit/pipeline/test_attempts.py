@@ -10,6 +10,7 @@ from rillgate.pipeline.attempts import Attempts, fails_over
 from rillgate.pipeline.call import Upstream
 from rillgate.pipeline.cooldown import Cooldowns
 from rillgate.providers.openai import OpenAIProvider
+from rillgate.telemetry.metrics import Metrics
 from tests.fakes.clock import FakeClock
 from tests.unit.pipeline.call_support import Nowhere
 
@@ -31,6 +32,7 @@ def attempts(
     cooldowns: Cooldowns | None = None,
     jitter: float = 1.0,
     clock: FakeClock | None = None,
+    metrics: Metrics | None = None,
 ) -> Attempts:
     """Attempts over providers of these names."""
     return Attempts(
@@ -40,6 +42,7 @@ def attempts(
         clock=clock or FakeClock(),
         jitter=lambda: jitter,
         request_id="req_1",
+        metrics=metrics or Metrics(),
     )
 
 
@@ -150,3 +153,29 @@ def test_last_word_after_retries_asks_the_client_for_none() -> None:
     subject = attempts("a", retries=1)
     run(subject, busy, busy)
     assert subject.last_word(busy).should_retry is None
+
+
+def counts(metrics: Metrics) -> dict[str, float | None]:
+    """Failovers, retries and cooldowns of the providers."""
+    kinds = ("failovers", "retries", "cooldowns")
+    found = {
+        f"{kind} {provider}": metrics.registry.get_sample_value(f"llm_{kind}_total", {"provider": provider})
+        for kind in kinds
+        for provider in ("a", "b")
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def test_attempts_count_failovers_by_who_failed_and_retries_by_who_is_asked_again() -> None:
+    """The last failure, which nothing follows, is neither."""
+    metrics = Metrics()
+    run(attempts("a", "b", retries=1, metrics=metrics), *[UpstreamError("down", status=503)] * 4)
+    assert counts(metrics) == {"failovers a": 2, "retries a": 1}
+
+
+def test_attempts_count_cooldowns_once_for_each_time() -> None:
+    """Whoever is left alone already is not left alone again."""
+    metrics, cooldowns = Metrics(), Cooldowns()
+    for _ in range(2):
+        run(attempts("a", metrics=metrics, cooldowns=cooldowns), UpstreamError("busy", status=429, retry_after_s=30))
+    assert counts(metrics) == {"cooldowns a": 1}

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.anyio
 class Remembering:
     """A stage that remembers what it was stopped for."""
 
+    queue_bytes = 0
+
     def __init__(self) -> None:
         self.stops: list[End] = []
         self.stopped = asyncio.Event()

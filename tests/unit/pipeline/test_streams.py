@@ -21,6 +21,7 @@ class FakeRun:
         self.request_id = request_id
         self.client_request_id = client_request_id
         self.owner = owner
+        self.queue_bytes = 100
         self.stops: list[End] = []
         self._over = over
 
@@ -187,3 +188,11 @@ async def test_streams_settled_gives_up_in_time_and_says_so() -> None:
     gate.set()
     await work
     assert await streams.settled(0)
+
+
+def test_streams_know_what_waits_for_their_clients() -> None:
+    """Of all that run; what is over waits for nobody."""
+    streams, runs = filled(3)
+    assert streams.queue_bytes() == 300
+    streams.discard(runs[0])
+    assert streams.queue_bytes() == 200

@@ -120,7 +120,8 @@ def test_record_type_has_no_place_for_texts_or_keys() -> None:
         *("request_id", "client_request_id", "method", "route", "status", "end", "model", "routed_model", "provider"),
         *("dialect", "stream", "ttft_ms", "duration_ms", "chunks", "bytes", "input_tokens", "output_tokens"),
         *("estimated", "stall_s", "pause_s", "error", "key_id", "user", "scopes", "cost_usd", "attempts"),
-        "unaccounted",
+        *("unaccounted", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "queue_bytes_peak"),
+        "ledger_ms",
     }
 
 

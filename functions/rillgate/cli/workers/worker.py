@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
 def _serve(settings: Settings, orders: Orders, control: socket.socket, connections: socket.socket) -> int:
     model = SharedModel() if any(each.is_embedded for each in settings.providers.values()) else None
     link = Link(LoopClock(), model)
-    gateway = Gateway(settings, embedded=model, siblings=link)
+    gateway = Gateway(settings, embedded=model, siblings=link, watches_loop=True)
     factory, notice = event_loop()
     if orders.speaks:
         gateway.catalog.on_listed.append(Banner(settings, "", [], say).listed)

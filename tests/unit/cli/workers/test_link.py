@@ -58,6 +58,7 @@ class Running:
     request_id = "req_1"
     client_request_id = None
     owner = "key:a"
+    queue_bytes = 0
 
     def __init__(self) -> None:
         self.end: End | None = None
