@@ -5,6 +5,7 @@ Nothing but places is changed, and by one table (`Here.table`):
     in the containers               here
     /run/rillgate, /etc/…, /tmp/    folders of the test's own, with copies of what is mounted
     /data, /var/lib/rillgate        folders of the test's own
+    /etc/prometheus, /etc/grafana   folders of the test's own, with copies of what is mounted
     dynamodb:8000, -port 8000       a free port on loopback
     ollama:11434                    a fake provider's port
     0.0.0.0, port 8000, 8080        loopback, a free port
@@ -57,6 +58,8 @@ class Here:
             **places_of(self.folder),
             "/data": f"{self.folder}/data",
             "/var/lib/rillgate": f"{self.folder}/lib",
+            "/etc/prometheus": f"{self.folder}/prometheus",
+            "/etc/grafana": f"{self.folder}/grafana",
             "dynamodb:8000": f"127.0.0.1:{self.dynamodb_port}",
             "ollama:11434": f"127.0.0.1:{self.ollama_port}",
             "0.0.0.0": "127.0.0.1",

@@ -141,4 +141,5 @@ class Stack:
     def _substituted(self, argument: Any) -> str:
         text, own = (argument, {}) if isinstance(argument, str) else argument
         known: Mapping[str, Any] = {**self._values, **{name: self._resolve(one) for name, one in own.items()}}
-        return re.sub(r"\$\{([^}!]+)\}", lambda found: str(known.get(found[1], f"<{found[1]}>")), text)
+        filled = re.sub(r"\$\{([^}!]+)\}", lambda found: str(known.get(found[1], f"<{found[1]}>")), text)
+        return filled.replace("${!", "${")  # what is to stay

@@ -22,8 +22,14 @@ COMPOSE: Final = ROOT / "compose.yaml"
 NGINX: Final = ROOT / "infra" / "container" / "nginx"
 TEXT: Final = COMPOSE.read_text(encoding="utf-8")
 SCHEMA: Final = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+WATCHING: Final = ("metrics", "prometheus", "grafana")
 OURS: Final = ("gateway", "table", "alone", "nginx")  # what faces others, or holds their keys
-PROFILES: Final = {"alone": ["alone"], "ollama": ["ollama"], "ollama-model": ["ollama"]}
+PROFILES: Final = {
+    "alone": ["alone"],
+    "ollama": ["ollama"],
+    "ollama-model": ["ollama"],
+    **{name: ["metrics"] for name in WATCHING},
+}
 AS_ASKED: Final = (
     "proxy_http_version 1.1;",
     "proxy_buffering off;",
@@ -101,14 +107,14 @@ def test_compose_builds_from_files_that_exist_and_a_target_of_the_image() -> Non
 def test_compose_publishes_ports_on_loopback_only() -> None:
     """Beyond this machine is a decision, and not a default."""
     published = [port for each in SERVICES.values() for port in each.get("ports", ())]
-    assert sorted(published) == ["127.0.0.1:8000:8000", "127.0.0.1:8080:8080"]
+    assert sorted(published) == [f"127.0.0.1:{port}:{port}" for port in (3000, 8000, 8080, 9090)]
 
 
 def test_compose_images_of_others_are_pinned() -> None:
     """To a whole version."""
     for name, service in SERVICES.items():
         if "build" not in service:
-            assert re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+", service["image"]), name
+            assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+", service["image"]), name
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -122,6 +128,17 @@ def test_compose_service_of_ours_may_do_no_more_than_it_must(name: str) -> None:
     assert not re.match(r"0|root", service["user"])
     assert service["ulimits"]["nofile"]["soft"] >= 2 * LimitSettings().streams_max
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+
+
+@pytest.mark.parametrize("name", WATCHING)
+def test_compose_service_that_watches_may_do_no_more_than_it_must(name: str) -> None:
+    """It reaches the gateway's numbers and nothing else: neither the providers' network nor the ledger's."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["networks"] == ["watch"]
+    assert not any("socket:" in volume for volume in service["volumes"]) or name == "metrics"
 
 
 def test_compose_services_of_ours_stop_before_they_are_killed() -> None:

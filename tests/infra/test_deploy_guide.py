@@ -47,7 +47,9 @@ def test_guide_names_parameters_environments_and_metrics_that_there_are() -> Non
     assert named
     assert named <= declared
     assert all(f"| `{name}` |" in GUIDE for name in ENVIRONMENTS)
-    assert all(f"`{each.name}`" in GUIDE for metric in METRICS for each in metric.cloudwatch)
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert "(metrics.md)" in GUIDE
+    assert all(f"`{each.name}`" in page for metric in METRICS for each in metric.cloudwatch)
 
 
 def test_guide_recipe_repeats_what_prod_sets() -> None:
@@ -62,6 +64,6 @@ def test_guide_costs_add_up() -> None:
     together = re.search(r"\*\*together\*\* \| \| \| \*\*\$([0-9.]+)\*\* \| \*\*\$([0-9.]+)\*\*", GUIDE)
     assert together is not None
     *parts, metrics = rows
-    assert metrics == ("3.00", "3.00")
+    assert metrics == ("9.00", "9.00")
     for column in (0, 1):
         assert round(sum(float(row[column]) for row in parts), 2) == float(together[column + 1])

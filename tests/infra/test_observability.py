@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
-from rillgate.telemetry.metric_list import DIMENSION, METRICS, NAMESPACE
+from rillgate.telemetry.metric_list import CLOUDWATCH_SPLITS, DIMENSION, METRICS, NAMESPACE
 from tests.infra.cloudformation import Stack
 
 OURS = {each.name for metric in METRICS for each in metric.cloudwatch}
 LAMBDA = {"Errors", "Throttles", "ConcurrentExecutions", "Duration"}
+SEARCH: Final = re.compile(
+    r"""SEARCH\('\{Rillgate,service,([a-z,]+)\} MetricName="(\w+)" service="rillgate"', '(?:Sum|p99)', \d+\)"""
+)
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:oncall"
 
 
@@ -63,12 +67,30 @@ def test_alarms_bounds_are_the_parameters() -> None:
     assert (float(found["FirstToken"]["Threshold"]), float(found["SpendRate"]["Threshold"])) == (1500, 3)
 
 
-def test_dashboard_shows_metrics_that_are_written() -> None:
-    """It is JSON, and knows no metric that nobody writes."""
+def rows() -> list[list[Any]]:
+    """What the dashboard's widgets show, line by line."""
     (dashboard,) = observed().of_type("AWS::CloudWatch::Dashboard").values()
-    shown = [
-        row for widget in json.loads(dashboard["DashboardBody"])["widgets"] for row in widget["properties"]["metrics"]
-    ]
+    widgets = json.loads(dashboard["DashboardBody"])["widgets"]
+    return [row for widget in widgets for row in widget["properties"]["metrics"]]
+
+
+def test_dashboard_shows_metrics_that_are_written() -> None:
+    """It is JSON, knows no metric that nobody writes, and shows every one that is."""
+    shown = [row for row in rows() if isinstance(row[0], str)]
     assert {row[1] for row in shown if row[0] == NAMESPACE} == OURS
     assert {row[1] for row in shown if row[0] == "AWS/Lambda"} <= LAMBDA
     assert {tuple(row[2:4]) for row in shown} == {(DIMENSION, "rillgate"), ("FunctionName", "gateway")}
+
+
+def test_dashboard_searches_metrics_by_the_dimensions_that_they_have() -> None:
+    """A search for others finds nothing, without a word."""
+    searches = [row[0] for row in rows() if isinstance(row[0], dict)]
+    written = {(split.dimensions, each.name) for split in CLOUDWATCH_SPLITS for each in split.metrics}
+    found = set()
+    for search in searches:
+        matched = SEARCH.fullmatch(search["expression"])
+        assert matched, search["expression"]
+        found.add((tuple(matched[1].split(",")), matched[2]))
+        named = re.findall(r"\$\{PROP\('Dim\.(\w+)'\)\}", search["label"])
+        assert tuple(named) == tuple(matched[1].split(","))
+    assert found == written, "all that is billed is shown"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from rillgate.app.on_lambda import LOCAL_KEY_VARIABLE, TRACING_VARIABLE, read_settings
+from rillgate.app.on_lambda import LOCAL_KEY_VARIABLE, METRICS_VARIABLE, TRACING_VARIABLE, read_settings
 from rillgate.app.settings.secrets import SecretName
 from rillgate.identity.keys import new_key
 from rillgate.ledger.store import TTL
@@ -222,6 +222,14 @@ def test_tracing_is_lambdas_own_a_layer_and_a_variable_together(
     for name, function in (("GatewayFunction", gateway), ("BufferedFunction", buffered)):
         assert function["TracingConfig"] == {"Mode": mode}
         assert variables(stack, name).get(TRACING_VARIABLE) == variable
+
+
+@pytest.mark.parametrize("metrics", ["all", "basic"])
+def test_metrics_are_those_that_were_chosen(metrics: str) -> None:
+    """By both functions."""
+    stack = Stack(Metrics=metrics, BufferedApi="on")
+    for name in ("GatewayFunction", "BufferedFunction"):
+        assert variables(stack, name)[METRICS_VARIABLE] == metrics
 
 
 def test_new_code_layers_and_releases_are_new_versions() -> None:

@@ -42,7 +42,7 @@ CONFIG_VARIABLE = "RILLGATE_CONFIG"
 LOCAL_KEY_VARIABLE = "RILLGATE_LOCAL_KEY"
 TRACING_VARIABLE = "RILLGATE_TRACING"  # "on" where the template's parameter Tracing is, and so the layer that it needs
 SSM = "ssm:"
-METRICS_VARIABLE = "RILLGATE_METRICS"  # "basic" for the ten metrics that an account has free; all of them otherwise
+METRICS_VARIABLE = "RILLGATE_METRICS"  # "basic": only the ten metrics that an account has free; all of them otherwise
 # Loading takes a third of a second of processor time, which INIT and the first request need themselves. By then the
 # first request waits for its provider, as a rule; until it is loaded bytes stand in, as an upper bound.
 ENCODER_DELAY_S = 0.3

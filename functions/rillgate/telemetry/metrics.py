@@ -112,7 +112,7 @@ class Metrics:
         self._series: dict[tuple[str, str], Series] = {}
         self._active = 0
         self._ends: Counter[tuple[str, str]] = Counter()
-        self._denials: Counter[str] = Counter()
+        self._denials: Counter[str] = Counter({STORE_FAILED: 0})  # an alert stands on it
         self._unaccounted = 0
         self._settle_failures = 0
         self._warnings: Counter[tuple[str, str]] = Counter()

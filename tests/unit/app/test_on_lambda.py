@@ -91,6 +91,18 @@ async def test_lambda_app_streams_and_tells_its_log_and_its_metrics(capsys: pyte
     assert [line["service"] for line in measured] == ["my-stack"] * 2
     assert {line["request_id"] for line in measured} == {line["request_id"] for line in logged}
     assert measured[0]["TimeToFirstToken"][0] > 0
+    assert measured[0]["LedgerLatency"][0] > 0
+    assert (measured[0]["end"], measured[0]["route"]) == ("finished", "/v1/chat/completions")
+
+
+@pytest.mark.anyio
+async def test_lambda_app_sends_only_what_is_free_where_that_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    """RILLGATE_METRICS=basic."""
+    async with FakeProvider() as fake, started(compose(environ(fake.base_url, RILLGATE_METRICS="basic"))) as app:
+        await ask(app, KEY, {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True})
+    (line,) = [line for line in lines(capsys.readouterr().out) if "_aws" in line]
+    assert len(line["_aws"]["CloudWatchMetrics"]) == 1
+    assert "LedgerLatency" not in line
 
 
 @pytest.mark.anyio

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-LINE_BYTES_MAX = 16 << 20  # a snapshot with 200 models has 60 KB
+LINE_BYTES_MAX = 16 << 20  # a snapshot with 200 models has 250 KB
 
 MessageT = TypeVar("MessageT")
 
