@@ -1,4 +1,4 @@
-"""The service `metrics` of compose.yaml: the gateway's page on a port that Prometheus reaches, and nothing else of it."""
+"""The service `metrics` of compose.yaml: the gateway's page on a port that Prometheus reaches, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ from tests.fakes.provider import FakeProvider
 pytestmark = pytest.mark.anyio
 
 SOURCE = ROOT / "infra" / "container" / "prometheus" / "metrics.conf"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of this process is not the subject, and uvloop knows no groups of a child."""
+    return "asyncio"
 
 
 @asynccontextmanager

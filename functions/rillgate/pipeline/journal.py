@@ -23,7 +23,8 @@ class Journal(msgspec.Struct):
         began_s: when the request came.
         over_s: when it was over for the client; what is done for its books afterwards is not its duration.
         quiet: True for probes and for files of the page; a successful one leaves no line.
-        queue_bytes_peak: the most that waited for the client to read.
+        queue_bytes_peak: the most that waited for the client to read; None where that is less than a client that keeps
+            up may have waiting.
         ledger_s: until the ledger had authorized it, or had refused it.
         key_id, user: who asked.
         scopes: what is charged; of a request that a budget refused, the scope that refused it.
@@ -87,9 +88,9 @@ class Journal(msgspec.Struct):
             bytes=self.bytes_sent,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
+            cached_input_tokens=usage.cached_input_tokens or None,
+            cache_write_tokens=usage.cache_write_tokens or None,
+            reasoning_tokens=usage.reasoning_tokens or None,
             estimated=True if self.usage is not None and usage.estimated else None,
             stall_s=self.stall_s,
             pause_s=self.pause_s,

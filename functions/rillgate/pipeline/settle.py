@@ -10,6 +10,7 @@ import asyncio
 
 import msgspec
 
+from rillgate.delivery.writer import BUFFER_BYTES_LOW
 from rillgate.domain.ends import End
 from rillgate.domain.limits import Amounts
 from rillgate.domain.ports import Clock
@@ -140,6 +141,7 @@ def _close_journal(run: Run, journal: Journal, now_s: float, usage: Usage | None
         journal.bytes_sent = stats.bytes_sent
         journal.stall_s = stats.stall_s
         journal.pause_s = stats.pause_s
-        journal.queue_bytes_peak = stats.buffer_bytes_peak
+        if stats.buffer_bytes_peak > BUFFER_BYTES_LOW:
+            journal.queue_bytes_peak = stats.buffer_bytes_peak
     elif isinstance(run, AnswerRun):
         journal.bytes_sent = run.bytes_sent

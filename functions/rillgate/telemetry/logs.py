@@ -74,7 +74,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         estimated: whether the token counts are ours and not the provider's.
         stall_s: seconds spent waiting for the client to read.
         pause_s: seconds in which the provider was not read.
-        queue_bytes_peak: the most that waited for the client to read.
+        cached_input_tokens, cache_write_tokens, reasoning_tokens: parts of the tokens, where there are any.
+        queue_bytes_peak: the most that waited for a client that fell behind.
         ledger_ms: milliseconds until the ledger had authorized it, or had refused it.
         error: code of the error reported to the client (`RillgateError.code` or `.kind`).
         key_id, user: who asked.
@@ -222,6 +223,8 @@ def _short_path(path: str) -> str:
 
 def redacted(value: Any) -> Any:
     """A value as a line may show it: strings cut and masked, containers value by value."""
+    if isinstance(value, (int, float)):  # most of a line; to ask whether it is a mapping takes longer than all the rest
+        return value
     if isinstance(value, str):
         # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
         text = _KEY_LIKE.sub("[masked]", value[: 4 * TEXT_CHARS_MAX])

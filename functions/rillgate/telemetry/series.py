@@ -44,13 +44,14 @@ class Series:
     """What is kept for one provider and one model label."""
 
     __slots__ = (
-        *("cache_read", "cache_write", "first_token", "gap", "input_tokens", "output_tokens", "per_token"),
-        *("reasoning", "usage_in", "usage_out"),
+        *("cache_read", "cache_write", "duration", "first_token", "gap", "input_tokens", "output_tokens"),
+        *("per_token", "reasoning", "usage_in", "usage_out"),
     )
 
     def __init__(self) -> None:
         self.first_token = Histogram(metric_list.FIRST_TOKEN.bounds)
         self.gap = Histogram(metric_list.TOKEN_LATENCY.bounds)
+        self.duration = Histogram(metric_list.DURATION.bounds)
         self.per_token = Histogram(metric_list.PER_OUTPUT_TOKEN.bounds)
         self.usage_in = Histogram(metric_list.USAGE.bounds)
         self.usage_out = Histogram(metric_list.USAGE.bounds)
@@ -60,14 +61,19 @@ class Series:
         self.cache_write = 0
         self.reasoning = 0
 
+    def whole(self, record: RequestRecord) -> None:
+        """A request came to its end, and took so long."""
+        if record.duration_ms is not None:
+            self.duration.observe(record.duration_ms / 1000)
+        if (per_token_ms := ms_for_each_token(record)) is not None:
+            self.per_token.observe(per_token_ms / 1000)
+
     def over(self, record: RequestRecord) -> None:
-        """A request is over, and this is what is known about it."""
+        """A request is over, and used so much."""
         if record.input_tokens is not None:
             self.usage_in.observe(record.input_tokens)
         if record.output_tokens is not None:
             self.usage_out.observe(record.output_tokens)
-            if (per_token_ms := ms_for_each_token(record)) is not None:
-                self.per_token.observe(per_token_ms / 1000)
         if record.cached_input_tokens:
             self.cache_read += record.cached_input_tokens
         if record.cache_write_tokens:
