@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rillgate.app.embedded import EmbeddedModel
+from rillgate.app.settings.types import LimitSettings
 from rillgate.ledger.items import holds
 from tests.e2e.ledgers import LedgerInTest, sqlite_ledger
 from tests.e2e.process import PATIENCE_S, Served, command, environment, run, serving, variables_for
@@ -227,7 +228,10 @@ async def test_workers_cancel_a_stream_wherever_it_runs() -> None:
                 )
                 assert await client.response() == 200
                 assert (await served.post("/v1/requests/mine/cancel", {}))[0] == 200
-            assert (await scrape(served))["llm_streams_total"] == 9
+            found = await scrape(served)
+            assert found["llm_streams_total"] == 9
+            assert found["llm_active_streams_max"] == 2 * LimitSettings().streams_max, "of both together"
+            assert 0 <= found["llm_loop_lag_seconds"] < PATIENCE_S, "the worse one's"
 
 
 async def test_workers_on_sigterm_all_drain_and_exit_0() -> None:

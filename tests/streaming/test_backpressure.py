@@ -49,10 +49,13 @@ async def test_stream_stalled_client_stops_the_providers_writes() -> None:
         assert stood_at < 8 * 1024 * 1024
         (run,) = g.gateway.streams._running
         assert run.stage.writer.stats.buffer_bytes_peak < 3 * BUFFER_BYTES_HIGH  # type: ignore[attr-defined]
+        waiting = g.gateway.metrics.registry.get_sample_value("llm_queue_bytes")
+        assert waiting == run.queue_bytes > 0
         client.abort()
         await fake.closed()
         client.close()
         await g.idle()
+        assert g.gateway.metrics.registry.get_sample_value("llm_queue_bytes") == 0
 
 
 async def test_stream_slow_client_gets_every_byte_in_order() -> None:
