@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 CLIENTS = {
     "accept": "text/made-up",
     "authorization": "Bearer somebody-elses",
+    "baggage": "who=ada",
     "cookie": "who=ada",
     "proxy-authorization": "Basic c2VjcmV0",
     "te": "trailers",
@@ -37,6 +38,7 @@ OURS = {
     "x-api-key",
     "content-type",
     "content-length",
+    "traceparent",  # ours as well: a new span in every case
 }
 PROVIDERS = {
     "set-cookie": "who=provider",

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,9 +111,13 @@ async def test_request_logged_has_the_fields_of_a_stream(log: io.StringIO) -> No
         (line,) = await lines(log, 1)
     assert line.pop("timestamp").endswith("Z")
     assert line.pop("bytes") > len(body) > 0
+    assert re.fullmatch("[0-9a-f]{32}", line.pop("trace_id"))
+    assert re.fullmatch("[0-9a-f]{16}", line.pop("span_id"))
+    assert re.fullmatch("[0-9a-f]{16}", line.pop("upstream_span_id"))
     assert line == {
         "level": "info",
         "event": "request",
+        "service": "rillgate",
         "request_id": request_id,
         "method": "POST",
         "route": CHAT,
@@ -255,7 +260,7 @@ async def test_log_of_client_errors_holds_nothing_that_was_said(log: io.StringIO
         async with await g.client() as client:
             await client.send(b"GET /chat?message=Unwin HTTP/1.1\r\nbroken Featherstone\r\n\r\n")
             assert await client.response() == 400
-    assert found[-1]["model"] == "[masked]"
+    assert found[-1]["model"].startswith(f"[masked {len(CLIENT_KEY)} ")
     check_secrets(log)
 
 

@@ -14,7 +14,8 @@ from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Clock
 from rillgate.pipeline.journal import Journal
 from rillgate.telemetry.ids import new_request_id, safe_client_id
-from rillgate.telemetry.logs import RequestRecord, log_exception, log_request
+from rillgate.telemetry.logs import RequestRecord, log_exception, log_request, tell_request
+from rillgate.telemetry.trace import begin_trace
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JOURNAL = "rillgate.journal"
+XRAY_HEADER = "rillgate.xray_header"  # in a scope: what X-Ray says of the invocation, on Lambda
 
 
 def journal_of(scope: Scope) -> Journal:
@@ -64,11 +66,14 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request_id, trace = new_request_id(), begin_trace(scope["headers"], scope.get(XRAY_HEADER))
+        tell_request(request_id=request_id, trace_id=trace.trace_id, span_id=trace.span_id)
         journal = Journal(
-            request_id=new_request_id(),
+            request_id=request_id,
             method=scope["method"],
             began_s=self._clock.now(),
             client_request_id=safe_client_id(header(scope, b"x-client-request-id")),
+            trace=trace,
         )
         scope[JOURNAL] = journal
         ids = id_headers(scope, journal.request_id)

@@ -35,6 +35,7 @@ from rillgate.dialects.chat_completions import error_object
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import TimerHandle
 from rillgate.telemetry.ids import new_request_id
+from rillgate.telemetry.logs import log_event
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -336,12 +337,14 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def _answer_refusal(self, error: ClientError) -> None:
+        request_id = new_request_id()
+        log_event("request_refused", request_id=request_id, status=error.status, error=error.code)
         body = msgspec.json.encode(error_object(error))
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", new_request_id().encode()),
+            (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)

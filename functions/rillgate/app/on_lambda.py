@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Coroutine, Mapping, MutableMapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from rillgate.app.aws_secrets import AwsSecrets
-from rillgate.app.context import Receive, Send
+from rillgate.app.context import XRAY_HEADER, Receive, Send
 from rillgate.app.deadline import EXTENSION
 from rillgate.app.gateway import Gateway
 from rillgate.app.settings.load import ConfigText, Settings, SettingsError, load_settings
@@ -35,7 +36,7 @@ from rillgate.telemetry.clock import LoopClock
 from rillgate.telemetry.emf import EmfMetrics
 from rillgate.telemetry.lambda_logs import configure_lambda_logs, tell_request
 from rillgate.telemetry.logs import log_event
-from rillgate.telemetry.tracing import RequestTraces
+from rillgate.telemetry.tracing import HEADER_VARIABLE, RequestTraces
 
 SERVICE_VARIABLE = "POWERTOOLS_SERVICE_NAME"  # Powertools' own; the template sets it to the stack's name
 CONFIG_VARIABLE = "RILLGATE_CONFIG"
@@ -57,15 +58,22 @@ class LambdaApp:
     Args:
         metrics: what CloudWatch gets.
         traces: what X-Ray is told by; None where it is told nothing.
+        environ: where the stock runtime puts an invocation's trace.
 
     Attributes:
         gateway: what serves.
     """
 
     def __init__(
-        self, gateway: Gateway, clock: Clock, metrics: EmfMetrics, traces: RequestTraces | None = None
+        self,
+        gateway: Gateway,
+        clock: Clock,
+        metrics: EmfMetrics,
+        traces: RequestTraces | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.gateway = gateway
+        self._environ = environ
         self._clock = clock
         gateway.asgi.on_request.append(metrics.request)
         gateway.metrics.tell = metrics.count
@@ -79,10 +87,12 @@ class LambdaApp:
         if scope["type"] != "http":
             await self.gateway.asgi(scope, receive, send)
             return
+        xray = _trace_header(scope) or self._environ.get(HEADER_VARIABLE)
+        scope[XRAY_HEADER] = xray
         tell_request(
             function_request_id=_invocation(scope),
             cold_start=True if self._cold else None,
-            xray_trace_id=self._traces.begin(_trace_header(scope), self._clock.wall()) if self._traces else None,
+            xray_trace_id=self._traces.begin(xray, self._clock.wall()) if self._traces else None,
         )
         self._cold = False
         try:
@@ -122,7 +132,7 @@ def compose(environ: Mapping[str, str], clock: Clock | None = None) -> LambdaApp
     is_traced = environ.get(TRACING_VARIABLE) == "on"
     traces = RequestTraces(service, environ) if is_traced else None
     metrics = EmfMetrics(service, basic=environ.get(METRICS_VARIABLE) == "basic")
-    app = LambdaApp(gateway, clock, metrics, traces)
+    app = LambdaApp(gateway, clock, metrics, traces, environ)
     if local_key is not None:
         app.gateway.on_started.append(lambda: _admit(app.gateway, local_key))
     return app

@@ -284,7 +284,8 @@ class Handlers:
     def _upstream(self, target: Target, parsed: ChatRequest) -> Upstream:
         backend = self._backends[target.provider]
         price, _ = self._pricing.of(target, parsed)
-        return Upstream(target, backend.provider, backend.location, price, self._pricing.tiers(target))
+        traced = self._settings.providers[target.provider].trace_context
+        return Upstream(target, backend.provider, backend.location, price, self._pricing.tiers(target), traced)
 
     def _default_name(self, target: Target) -> str:
         """By which name the model answers that a request gets when it names none."""

@@ -80,8 +80,11 @@ class Attempts:
             return False
         return bool(self._waiting or ((self._again or _passes(error)) and self._retries_left))
 
-    def after(self, upstream: Upstream, error: RillgateError) -> float | None:
-        """An attempt has failed: seconds to wait before the next one; None where there is none."""
+    def after(self, upstream: Upstream, error: RillgateError, span_id: str | None = None) -> float | None:
+        """An attempt has failed: seconds to wait before the next one; None where there is none.
+
+        `span_id` is that of its call, for the log.
+        """
         self._note(upstream, error)
         if not isinstance(error, ClientError) and not fails_over(error):
             return None
@@ -102,6 +105,7 @@ class Attempts:
                 error=error.code or error.kind,
                 next=self._waiting[0].name,
                 wait_ms=round(wait_s * 1000),
+                upstream_span_id=span_id,
             )
         return wait_s
 

@@ -59,6 +59,7 @@ class Upstream(msgspec.Struct, frozen=True):
         price: the dearest that may apply to this request there; None where none is known.
         price_at: the price of a prompt of so many tokens, as the provider counted them: a longer one may cost more
             for each token. None where that changes nothing.
+        traced: whether it is told the request's place in a distributed trace.
     """
 
     target: Target
@@ -66,6 +67,7 @@ class Upstream(msgspec.Struct, frozen=True):
     location: Location
     price: Price | None = None
     price_at: Callable[[int], Price | None] | None = None
+    traced: bool = True
 
     @property
     def name(self) -> str:

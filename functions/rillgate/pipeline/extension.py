@@ -8,6 +8,7 @@ end of what it holds and is cut there.
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
 from rillgate.budget.guard import Guard
 from rillgate.domain.errors import BudgetUnavailable
@@ -32,12 +33,14 @@ class Extension:
         self._services = services
         self._grant = grant
         self._asking: asyncio.Task[None] | None = None
+        self._context = copy_context()
         self.guard: Guard | None = None
 
     def ask(self) -> None:
         """Begin to ask for as much again; the answer comes by itself."""
         if is_slice(self._grant):
-            self._asking = self._services.streams.outlive(self._extend())
+            # It is called from a connection's callback, which may run in the context of whoever used that before.
+            self._asking = self._context.run(self._services.streams.outlive, self._extend())
 
     async def answered(self, wait_s: float) -> None:
         """Wait until the ledger has answered, since an answer changes what is held; give it up after `wait_s`."""

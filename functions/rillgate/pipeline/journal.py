@@ -11,6 +11,7 @@ from rillgate.domain.errors import RillgateError
 from rillgate.domain.price import NANOS
 from rillgate.domain.usage import Usage
 from rillgate.telemetry.logs import RequestRecord
+from rillgate.telemetry.trace import Trace
 
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
@@ -31,6 +32,8 @@ class Journal(msgspec.Struct):
         cost_nanos: what it cost, in nano-dollars; None where no price is known.
         attempts: how many upstreams were asked, where it was more than one.
         unaccounted: whether it is served although the ledger's store failed.
+        trace: its place in a distributed trace.
+        upstream_span_id: of the last call to a provider, as that provider was told.
     """
 
     request_id: str
@@ -62,6 +65,8 @@ class Journal(msgspec.Struct):
     cost_nanos: int | None = None
     attempts: int | None = None
     unaccounted: bool = False
+    trace: Trace | None = None
+    upstream_span_id: str | None = None
 
     def failed(self, error: RillgateError) -> None:
         """Remember what the client was told: the code where it is a word, since providers may put a text there."""
@@ -103,4 +108,8 @@ class Journal(msgspec.Struct):
             cost_usd=None if self.cost_nanos is None else self.cost_nanos / NANOS,
             attempts=self.attempts,
             unaccounted=True if self.unaccounted else None,
+            trace_id=None if self.trace is None else self.trace.trace_id,
+            span_id=None if self.trace is None else self.trace.span_id,
+            parent_span_id=None if self.trace is None else self.trace.parent_id,
+            upstream_span_id=self.upstream_span_id,
         )

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+from msgspec.structs import replace
 
 from rillgate.delivery.responses import Headers, send_error
 from rillgate.delivery.writer import Send
@@ -26,6 +27,7 @@ from rillgate.pipeline.attempts import Attempts
 from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.ended import error_of
+from rillgate.telemetry.ids import new_span_id
 from rillgate.telemetry.logs import log_exception
 from rillgate.upstream.exchange import UpstreamResponse
 
@@ -141,7 +143,7 @@ class Run(ABC):
                 if self.error is None:
                     attempts.succeeded(self.upstream)
                 return
-            wait_s = attempts.after(self.upstream, mapped)
+            wait_s = attempts.after(self.upstream, mapped, self._call.journal.upstream_span_id)
             if wait_s is None:
                 raise attempts.last_word(mapped)
             self.failed.append(Failed(self.upstream, self.outcome))
@@ -156,6 +158,7 @@ class Run(ABC):
         """
         upstream = self.upstream
         endpoint = await upstream.location.endpoint()
+        outgoing = self._traced(outgoing)
         async with self._services.exchange.open(
             upstream.target.provider,
             endpoint,
@@ -166,6 +169,15 @@ class Run(ABC):
             if response.status >= 300:
                 self._reached = False
             yield response
+
+    def _traced(self, outgoing: UpstreamRequest) -> UpstreamRequest:
+        """The request with its place in the trace, each call a span of its own, where this provider may know of it."""
+        journal = self._call.journal
+        if journal.trace is None or not self.upstream.traced:
+            journal.upstream_span_id = None
+            return outgoing
+        journal.upstream_span_id = span_id = new_span_id()
+        return replace(outgoing, headers=(*outgoing.headers, *journal.trace.headers(span_id)))
 
     def _sending(self) -> None:
         self._reached = True

@@ -25,3 +25,13 @@ def safe_client_id(value: str | None) -> str | None:
     if value is None or not _CLIENT_ID.fullmatch(value):
         return None
     return value
+
+
+def new_trace_id() -> str:
+    """A fresh trace's id: 32 hexadecimal digits, all of them random and not all of them 0."""
+    return f"{secrets.randbelow(2**128 - 1) + 1:032x}"
+
+
+def new_span_id() -> str:
+    """A fresh span's id: 16 hexadecimal digits, random and not all of them 0."""
+    return f"{secrets.randbelow(2**64 - 1) + 1:016x}"

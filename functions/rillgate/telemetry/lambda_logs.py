@@ -7,19 +7,20 @@ several at once.
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable, Mapping
-from contextvars import ContextVar
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.logging.formatter import BasePowertoolsFormatter
 
-from rillgate.telemetry.logs import LineFormatter, LineHandler, Value, configure_logs
+from rillgate.telemetry.logs import SERVICE, LineFormatter, LineHandler, Value, configure_logs, tell_request
+
+__all__ = ["configure_lambda_logs", "tell_request"]
 
 LOGGER = "rillgate"
-
-_request_keys: ContextVar[Mapping[str, Value]] = ContextVar("request_keys", default={})  # noqa: B039 (never changed)
+LAYER = "lambda_asgi"
 
 
 class KeyedLines(BasePowertoolsFormatter):
@@ -28,7 +29,7 @@ class KeyedLines(BasePowertoolsFormatter):
     def __init__(self) -> None:
         super().__init__()
         self._keys: dict[str, Value] = {}
-        self._lines = LineFormatter(lambda: {**self._keys, **_request_keys.get()})
+        self._lines = LineFormatter(lambda: self._keys)
 
     def format(self, record: Any) -> str:
         """One line."""
@@ -55,13 +56,17 @@ class KeyedLines(BasePowertoolsFormatter):
 def configure_lambda_logs(stream: TextIO | None = None) -> Logger:
     """Send all logging of this process to `stream` (standard output when None).
 
-    Other libraries' lines go through the root logger, reduced as `logs` does.
+    Other libraries' lines, those of the layer under this function among them, are reduced as `logs` does.
     """
     stream = stream if stream is not None else sys.stdout
     configure_logs(stream=stream)
-    return Logger(service=LOGGER, logger_handler=LineHandler(stream), logger_formatter=KeyedLines())
+    handler = LineHandler(stream)
+    handler.setFormatter(LineFormatter(_invocation))
+    logging.getLogger(LAYER).handlers[:] = [handler]  # in the place of its own, which has a shape for any app
+    return Logger(service=SERVICE, logger_handler=LineHandler(stream), logger_formatter=KeyedLines())
 
 
-def tell_request(**keys: Value) -> None:
-    """What stands in every line of the request that this task serves; None is left out."""
-    _request_keys.set(keys)
+def _invocation() -> dict[str, Value]:
+    """The invocation that a line of the layer is about: it logs beside the task that serves the request."""
+    request_id = getattr(sys.modules.get(f"{LAYER}.logs"), "request_id", None)
+    return {"service": SERVICE, "function_request_id": None if request_id is None else request_id.get() or None}

@@ -3,7 +3,9 @@
 What may not be in a log has no place here: a `RequestRecord` knows no prompt, no completion and no key; an
 exception is its type, the length and hash of its message and the lines of code it passed; what other libraries log
 is their name, the place of the call and again length and hash, since their text may quote anything. Strings that a
-client chose (a model's name) are cut, and what looks like a key in them is masked.
+client chose (a model's name) are cut; length and hash stand for what looks like a key in them, and for a name that is
+none. The hash is the first 64 bits of a SHA-256: enough to see that two are the same, and to find the line of a key
+that one has.
 
 The line is written where it is logged, before the request's task ends: a line that waits in a queue is lost
 in a crash, which is when it is wanted.
@@ -17,6 +19,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Final, TextIO
@@ -29,6 +32,14 @@ TEXT_CHARS_MAX: Final = 200  # of any string in a line that we did not write our
 FRAMES_MAX: Final = 20  # innermost frames of a traceback; frameworks fill the outer ones
 INNER_MAX: Final = 5  # members of an exception group that are described; they mostly repeat each other
 DEPTH_MAX: Final = 3  # causes of causes
+
+# Loggers whose messages are constants that say what went wrong: uvicorn's, and those of the layer under a function,
+# whose lines carry their values beside them, in an attribute of the logger's name.
+CONSTANT_MESSAGES: Final = ("uvicorn", "lambda_asgi")
+WORD_FIELDS: Final = ("type", "failure")
+_WORD: Final = re.compile(r"[A-Za-z.]{1,80}")
+
+SERVICE: Final = "rillgate"  # stands in every line, where several programs write into one place
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
@@ -52,9 +63,21 @@ _KEY_LIKE: Final = re.compile(
 )
 
 
+# What a model is called anywhere. A text in its place may be a prompt: a client's slip, and not ours to keep.
+_MODEL_NAME: Final = re.compile(r"[\w.:/@+*\-]{1,128}", re.ASCII)
+_NAMES: Final = ("model", "routed_model")
+
 # Valid within a JSON string as they are, but not for eyes: DEL and C1 controls (one starts terminal sequences), line
 # separators on which many tools split, and marks that turn the direction of text.
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+_request_keys: ContextVar[Mapping[str, Value]] = ContextVar("request_keys", default={})  # noqa: B039 (never changed)
+
+
+def tell_request(**keys: Value) -> None:
+    """What stands in every line of the request that this task serves, beside what is told already; None is left out."""
+    _request_keys.set({**_request_keys.get(), **keys})
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,6 +106,9 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         cost_usd: what was charged, in dollars; None where no price is known.
         attempts: how many upstreams were asked, where it was more than one.
         unaccounted: True where the ledger's store failed and nothing was charged for that.
+        trace_id, span_id: of the request, as W3C's Trace Context spells them.
+        parent_span_id: the caller's span, where it sent one.
+        upstream_span_id: of the last call to a provider, as it was told.
     """
 
     request_id: str
@@ -117,6 +143,10 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     cost_usd: float | None = None
     attempts: int | None = None
     unaccounted: bool | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    upstream_span_id: str | None = None
 
 
 def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
@@ -148,11 +178,20 @@ def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
 
 def log_request(record: RequestRecord) -> None:
     """Write the one line of a request, event "request". Level "warning" where the provider or the client failed."""
-    fields: dict[str, Any] = msgspec.to_builtins(record)
+    fields = shown(record)
     for name in ("ttft_ms", "duration_ms", "stall_s", "pause_s", "ledger_ms"):
         if name in fields:
             fields[name] = round(fields[name], 3)
     _write(logging.WARNING if is_trouble(record) else logging.INFO, "request", fields)
+
+
+def shown(record: RequestRecord) -> dict[str, Any]:
+    """The fields of a record that are known, with stand-ins for names of models that are none."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    for name in _NAMES:
+        if name in fields and not _MODEL_NAME.fullmatch(fields[name]):
+            fields[name] = stand_in(fields[name])
+    return fields
 
 
 def is_trouble(record: RequestRecord) -> bool:
@@ -211,9 +250,17 @@ def _text_of(value: object) -> str:
         return ""
 
 
-def _fingerprint(text: str) -> dict[str, Any]:
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return {"message_length": len(text), "message_sha256": digest[:16]}
+def stand_in(text: str) -> str:
+    """What a log shows of a key or a prompt: "hi" → "[masked 2 8f434346648f6b96]", its length and its hash."""
+    return f"[masked {len(text)} {_hash_of(text)}]"
+
+
+def _fingerprint(text: str, name: str = "message") -> dict[str, Any]:
+    return {f"{name}_length": len(text), f"{name}_sha256": _hash_of(text)}
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _short_path(path: str) -> str:
@@ -227,7 +274,7 @@ def redacted(value: Any) -> Any:
         return value
     if isinstance(value, str):
         # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
-        text = _KEY_LIKE.sub("[masked]", value[: 4 * TEXT_CHARS_MAX])
+        text = _KEY_LIKE.sub(lambda found: stand_in(found[0]), value[: 4 * TEXT_CHARS_MAX])
         # A lone surrogate is valid in a Python string and in JSON's escapes, not in UTF-8.
         text = text.encode("utf-8", "replace").decode()
         return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
@@ -244,13 +291,13 @@ def _write(level: int, event: str, fields: Mapping[str, Any]) -> None:
 
 
 class LineFormatter(logging.Formatter):
-    """A LogRecord as one line of JSON: timestamp, level, event, then its fields.
+    """A LogRecord as one line of JSON: timestamp, level, event, what was told of the request, then its fields.
 
     Args:
-        keys: gives what stands in every line, before a line's own fields.
+        keys: gives what stands in every line.
     """
 
-    def __init__(self, keys: Callable[[], Mapping[str, Value]] = dict) -> None:
+    def __init__(self, keys: Callable[[], Mapping[str, Value]] = lambda: {"service": SERVICE}) -> None:
         super().__init__()
         self._keys = keys
 
@@ -258,28 +305,47 @@ class LineFormatter(logging.Formatter):
         """The line, without an end."""
         ours: Mapping[str, Any] | None = getattr(record, _FIELDS, None)
         fields = ours if ours is not None else self._foreign(record)
+        keys = _request_keys.get()
+        if fields.get("request_id", keys.get("request_id")) != keys.get("request_id"):
+            keys = {}  # it is about another request than the one whose task happened to write it
         line = {
             "timestamp": _rfc3339(record.created),
             "level": record.levelname.lower(),
             "event": record.msg if ours is not None else "log",
-            **{name: redacted(value) for name, value in {**self._keys(), **fields}.items() if value is not None},
+            **{
+                name: redacted(value) for name, value in {**self._keys(), **keys, **fields}.items() if value is not None
+            },
         }
         return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", msgspec.json.encode(line).decode())
 
     def _foreign(self, record: logging.LogRecord) -> dict[str, Any]:
-        """What another library logged, reduced. uvicorn's warnings are constants and say what went wrong."""
+        """What another library logged, reduced to what cannot quote anything."""
         fields: dict[str, Any] = {"logger": record.name}
-        try:
-            message = record.getMessage()
-        except Exception:  # arguments that do not fit their template
-            message = _text_of(record.msg)
-        if record.name.partition(".")[0] == "uvicorn":
-            fields["message"] = message.strip().partition("\n")[0]
+        owner = record.name.partition(".")[0]
+        if owner in CONSTANT_MESSAGES and isinstance(record.msg, str) and "\n" not in record.msg.strip():
+            fields["message"] = record.msg.strip()  # without its arguments
+            for name, value in getattr(record, owner, {}).items():
+                fields |= _reduced(name, value)
         else:
-            fields |= _fingerprint(message) | {"at": f"{_short_path(record.pathname)}:{record.lineno}"}
+            fields |= _fingerprint(_message_of(record)) | {"at": f"{_short_path(record.pathname)}:{record.lineno}"}
         if record.exc_info and record.exc_info[1] is not None:
             fields |= describe(record.exc_info[1])
         return fields
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # arguments that do not fit their template
+        return _text_of(record.msg)
+
+
+def _reduced(name: str, value: object) -> dict[str, Any]:
+    """A field of another library's line: numbers, and words in places that hold names of ours, as they are."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return {name: value}
+    text = _text_of(value)
+    return {name: text} if name in WORD_FIELDS and _WORD.fullmatch(text) else _fingerprint(text, name)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

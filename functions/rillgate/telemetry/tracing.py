@@ -17,9 +17,8 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from rillgate.telemetry.logs import RequestRecord, is_trouble, log_exception, redacted
+from rillgate.telemetry.logs import RequestRecord, is_trouble, log_exception, redacted, shown
+from rillgate.telemetry.trace import xray_fields
 
 HEADER_VARIABLE: Final = "_X_AMZN_TRACE_ID"  # where Lambda's runtimes put an invocation's header
 NAME: Final = "gateway"
@@ -27,9 +26,22 @@ WAIT_NAME: Final = "first_token"
 NAMESPACE: Final = "rillgate"
 
 # Fields of the record, by their names in the log. X-Ray finds traces by annotations; the rest is to read.
-ANNOTATIONS: Final = ("request_id", "route", "status", "end", "model", "routed_model", "provider", "stream", "error")
+ANNOTATIONS: Final = (
+    *("request_id", "trace_id", "route", "status", "end", "model", "routed_model", "provider", "stream", "error"),
+)
 METADATA: Final = (
-    *("dialect", "ttft_ms", "chunks", "bytes", "input_tokens", "output_tokens", "estimated", "cost_usd"),
+    *(
+        "parent_span_id",
+        "upstream_span_id",
+        "dialect",
+        "ttft_ms",
+        "chunks",
+        "bytes",
+        "input_tokens",
+        "output_tokens",
+        "estimated",
+        "cost_usd",
+    ),
     *("stall_s", "pause_s", "unaccounted"),
 )
 
@@ -103,7 +115,7 @@ def _tracer(service: str) -> Any:
 
 def _sampled(header: str, wall_s: float) -> Begun | None:
     """What a header says; None where the trace is not sampled, or the header is none."""
-    fields = dict(part.strip().partition("=")[::2] for part in header.split(";"))
+    fields = xray_fields(header)
     root, parent = fields.get("Root"), fields.get("Parent")
     if fields.get("Sampled") != "1" or not root or not parent:
         return None
@@ -118,6 +130,8 @@ def _tell(tracer: Any, record: RequestRecord, begun: Begun) -> None:
     try:
         request = recorder.begin_subsegment(NAME)
         request.start_time = begun.wall_s
+        if record.span_id is not None:  # the request has one id, here as in its log lines and in what it sends on
+            request.id = record.span_id
         _describe(tracer, request, record)
         if record.ttft_ms is not None:
             recorder.begin_subsegment(WAIT_NAME).start_time = begun.wall_s
@@ -128,7 +142,7 @@ def _tell(tracer: Any, record: RequestRecord, begun: Begun) -> None:
 
 
 def _describe(tracer: Any, request: Any, record: RequestRecord) -> None:
-    fields: dict[str, Any] = redacted(msgspec.to_builtins(record))
+    fields: dict[str, Any] = redacted(shown(record))
     tracer.put_annotation("service", tracer.service)
     for name in ANNOTATIONS:
         if name in fields:

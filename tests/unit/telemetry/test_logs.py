@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -78,7 +79,7 @@ def test_request_logged_is_one_line_with_every_field(stream: io.StringIO) -> Non
     timestamp = line.pop("timestamp")
     assert timestamp.endswith("Z")
     assert list(line) == [
-        *("level", "event", "request_id", "method", "route", "status", "end", "client_request_id", "model"),
+        *("level", "event", "service", "request_id", "method", "route", "status", "end", "client_request_id", "model"),
         *("routed_model", "provider", "dialect", "stream", "ttft_ms", "duration_ms", "chunks", "bytes"),
         *("input_tokens", "output_tokens", "estimated", "stall_s", "pause_s"),
     ]
@@ -93,7 +94,7 @@ def test_request_logged_leaves_out_what_is_unknown(stream: io.StringIO) -> None:
     """None is no value: the field is absent; 0 and False are values."""
     log_request(record(chunks=0, stream=False, status=404, error="model_not_found"))
     (line,) = lines(stream)
-    assert {name for name in line if name not in ("timestamp", "level", "event")} == {
+    assert {name for name in line if name not in ("timestamp", "level", "event", "service")} == {
         *("request_id", "method", "route", "chunks", "stream", "status", "error")
     }
     assert (line["chunks"], line["stream"]) == (0, False)
@@ -121,21 +122,22 @@ def test_record_type_has_no_place_for_texts_or_keys() -> None:
         *("dialect", "stream", "ttft_ms", "duration_ms", "chunks", "bytes", "input_tokens", "output_tokens"),
         *("estimated", "stall_s", "pause_s", "error", "key_id", "user", "scopes", "cost_usd", "attempts"),
         *("unaccounted", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "queue_bytes_peak"),
-        "ledger_ms",
+        *("ledger_ms", "trace_id", "span_id", "parent_span_id", "upstream_span_id"),
     }
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_key_in_a_field_is_masked(stream: io.StringIO, key: str) -> None:
-    """A client that puts its key where the model belongs does not find it in our logs."""
+    """A client that puts its key where the model belongs finds its length and hash in our logs, and nothing else."""
     log_request(record(model=key, client_request_id=f"Bearer {key}", error=f"lab/{key} is unknown"))
     log_event("start", note=f"key={key}")
     assert key not in stream.getvalue()
     assert key[:16] not in stream.getvalue()
     request, start = lines(stream)
-    assert request["model"] == "[masked]"
-    assert request["client_request_id"] == "[masked]"
-    assert start["note"] == "key=[masked]"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    assert request["model"] == f"[masked {len(key)} {digest}]"
+    assert request["client_request_id"].startswith(f"[masked {len(key) + 7} ")  # with its "Bearer"
+    assert start["note"] == f"key=[masked {len(key)} {digest}]"
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,17 @@ def test_odd_model_name_is_cut_and_escaped(stream: io.StringIO, name: str) -> No
     assert text[:-1].isprintable()
     assert len(lines(stream)[0]["model"]) <= 200
     text.encode()
+
+
+@pytest.mark.parametrize("field", ["model", "routed_model"])
+def test_prompt_in_the_place_of_a_model_is_length_and_hash(stream: io.StringIO, field: str) -> None:
+    """A text where a name belongs is somebody's slip: equal ones can be seen to be equal, and none can be read."""
+    for text in (PROMPT, PROMPT, PROMPT + "!"):
+        log_request(record(**{field: text}))
+    one, same, other = (line[field] for line in lines(stream))
+    assert one == same != other
+    assert one.startswith(f"[masked {len(PROMPT)} ")
+    assert "Unwin" not in stream.getvalue()
 
 
 def test_secrets_and_prompts_run_through_are_not_found(stream: io.StringIO) -> None:
@@ -263,6 +276,7 @@ def test_event_logged_has_its_level_and_fields(stream: io.StringIO) -> None:
     assert {name: value for name, value in start.items() if name != "timestamp"} == {
         "level": "info",
         "event": "start",
+        "service": "rillgate",
         "host": "127.0.0.1",
         "port": 8000,
     }

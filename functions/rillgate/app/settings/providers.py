@@ -87,6 +87,7 @@ def _configured(tree: Tree, name: str, environ: Mapping[str, str], folder: Path)
         api_key=_configured_key(tree, name, environ, folder),
         headers=tuple(tree.values(*path, "headers").items()),
         region=region,
+        trace_context=tree.value(*path, "trace_context") is not False,
         found_in=found_in,
     )
     _check_credential(tree, name, provider)
@@ -95,7 +96,7 @@ def _configured(tree: Tree, name: str, environ: Mapping[str, str], folder: Path)
 
 def _check_keys(tree: Tree, name: str, kind: str) -> None:
     """Refuse keys that mean nothing to the kind."""
-    of_no_use = ["base_url", "api_key", "headers"] if kind == "embedded" else []
+    of_no_use = ["base_url", "api_key", "headers", "trace_context"] if kind == "embedded" else []
     for key in [*of_no_use, *(["region"] if kind != "bedrock" else [])]:
         if tree.node("providers", name, key):
             raise tree.error(("providers", name, key), f'is of no use to kind = "{kind}"', "take it out")

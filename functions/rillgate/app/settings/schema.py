@@ -82,6 +82,7 @@ SCHEMA = Table(
                     "base_url": Text("give an address, such as 'http://127.0.0.1:8080/v1'", rules.http_url),
                     "api_key": Text("give 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'", hidden=True),
                     "region": Text("give an AWS region, such as 'eu-central-1'", rules.aws_region),
+                    "trace_context": Switch(),
                     "headers": Each(
                         Text("give the header's value as text", rules.header_value, hidden=True),
                         rules.header_name,

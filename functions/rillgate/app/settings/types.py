@@ -66,6 +66,7 @@ class ProviderSettings:
         api_key: None for none; the name of one that is fetched when it is needed.
         headers: sent along with every call; they may hold credentials, so no repr shows them.
         region: of AWS, for Bedrock; it is part of each signature.
+        trace_context: whether it is told each request's place in a distributed trace.
         found_in: the file or variable that names it; found out, not a key.
         ollama: whether Ollama answers, be it behind its OpenAI-compatible surface; found out, not a key.
         bearer: whether the key goes out as a bearer token where the kind has a header of its own; found out, not a key.
@@ -76,6 +77,7 @@ class ProviderSettings:
     api_key: Secret | SecretName | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     region: str | None = None
+    trace_context: bool = True
     found_in: str = ""
     ollama: bool = False
     bearer: bool = False

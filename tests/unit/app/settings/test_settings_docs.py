@@ -64,7 +64,7 @@ def literal(field: dataclasses.Field[object]) -> str:
         return "{}"
     if field.default is dataclasses.MISSING:
         return "required"
-    return {None: "unset", (): "[]"}.get(field.default, f"{field.default!r}".replace("'", '"'))  # type: ignore[call-overload,no-any-return]
+    return {None: "unset", (): "[]"}.get(field.default, f"{field.default!r}".replace("'", '"').replace("True", "true"))  # type: ignore[call-overload,no-any-return]
 
 
 def expected_rows() -> dict[str, tuple[str, str]]:
