@@ -193,6 +193,23 @@ async def test_probes_and_page_files_leave_no_line_until_they_fail(log: io.Strin
     assert (line["status"], line["error"]) == (403, "stranger_refused")
 
 
+async def test_request_that_is_refused_by_the_connection_is_in_the_log_under_its_id(log: io.StringIO) -> None:
+    """What is no HTTP gets an answer with an id as well, and an operator who is told it finds a line."""
+    async with FakeProvider() as fake, gateway_for(fake) as g:
+        ids = []
+        for broken in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 2000 + b"\r\n"):
+            async with await g.client() as client:
+                await client.send(broken)
+                assert await client.response() in (400, 431)
+                ids.append(client.headers["x-request-id"])
+    refused = [line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "request_refused"]
+    assert [line["request_id"] for line in refused] == ids
+    assert [(line["status"], line["error"]) for line in refused] == [
+        (400, "malformed_http"),
+        (431, "headers_too_large"),
+    ]
+
+
 async def test_clients_own_id_is_logged_only_where_it_is_one(log: io.StringIO) -> None:
     """Printable and short; anything else is left out. Ours stands beside it in any case."""
     async with FakeProvider() as fake, gateway_for(fake) as g:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rillgate import __version__
 from rillgate.app.settings.schema import SECONDS_MAX
@@ -25,6 +25,7 @@ from rillgate.cli.serve import serve
 from rillgate.cli.usage import add_usage
 from rillgate.ledger.admin_scopes import AdminError
 from rillgate.ledger.writes import StoreUnavailable
+from rillgate.telemetry.logs import masked
 
 FAILED = 1
 ASKED_WRONGLY = 2
@@ -55,14 +56,20 @@ def main(arguments: Sequence[str] | None = None, context: Context | None = None)
 
 
 def _refuse(error: Exception, code: int) -> int:
-    print(f"rillgate: {' '.join(str(error).split())}", file=sys.stderr)
+    # A key in the place of its public id is repeated by none of them, nor kept by a terminal.
+    print(f"rillgate: {masked(' '.join(str(error).split()))}", file=sys.stderr)
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats words that it does not understand, and no key among them."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(masked(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rillgate", description="Stream any LLM to your front end, through one endpoint of your own."
-    )
+    parser = _Parser(prog="rillgate", description="Stream any LLM to your front end, through one endpoint of your own.")
     parser.add_argument("--version", action="version", version=f"rillgate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (

@@ -25,7 +25,7 @@ from rillgate.cli.workers.command import Crew, keep
 from rillgate.cli.workers.messages import Orders
 from rillgate.ledger.admin_scopes import AdminError
 from rillgate.ledger.writes import StoreUnavailable
-from rillgate.telemetry.logs import configure_logs
+from rillgate.telemetry.logs import configure_logs, masked
 
 USAGE_ERROR = 2
 
@@ -74,7 +74,7 @@ def serve(
             )
             return _supervise(settings, sockets, [*notices, *told], workers, orders)
     except (SettingsError, StoreUnavailable, ListenError, UsageError, AdminError) as error:
-        print(f"rillgate: {error}", file=sys.stderr)
+        print(f"rillgate: {masked(str(error))}", file=sys.stderr)
         return USAGE_ERROR
 
 

@@ -18,6 +18,7 @@ from rillgate.domain.errors import ClientError, RillgateError, UpstreamError
 from rillgate.domain.ports import Clock
 from rillgate.pipeline.call import Upstream
 from rillgate.pipeline.cooldown import Cooldowns
+from rillgate.pipeline.journal import word_of
 from rillgate.telemetry.logs import log_event
 from rillgate.telemetry.metrics import Metrics
 
@@ -102,7 +103,7 @@ class Attempts:
                 request_id=self._request_id,
                 attempt=self.number,
                 upstream=upstream.name,
-                error=error.code or error.kind,
+                error=word_of(error),
                 next=self._waiting[0].name,
                 wait_ms=round(wait_s * 1000),
                 upstream_span_id=span_id,
@@ -131,7 +132,7 @@ class Attempts:
         target = upstream.target
         if self._cooldowns.failed(target.provider, target.model, self._clock.now(), error.retry_after_s):
             self._metrics.cools_down(target.provider)
-            log_event("upstream_cools_down", level="warning", upstream=upstream.name, error=error.code or error.kind)
+            log_event("upstream_cools_down", level="warning", upstream=upstream.name, error=word_of(error))
         if _passes(error):
             self._again.append(upstream)
             self._again_after_s = max(self._again_after_s, error.retry_after_s or 0.0)

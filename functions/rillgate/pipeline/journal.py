@@ -16,6 +16,11 @@ from rillgate.telemetry.trace import Trace
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
+def word_of(error: RillgateError) -> str:
+    """An error's name for a log: its code, or its kind; where a provider put a text there, only that it did."""
+    return next((name for name in (error.code, error.kind) if name and _WORD.fullmatch(name)), "other")
+
+
 class Journal(msgspec.Struct):
     """Filled by whoever knows. Times in seconds of the clock; None where nothing is known.
 
@@ -69,8 +74,8 @@ class Journal(msgspec.Struct):
     upstream_span_id: str | None = None
 
     def failed(self, error: RillgateError) -> None:
-        """Remember what the client was told: the code where it is a word, since providers may put a text there."""
-        self.error = error.code if error.code and _WORD.fullmatch(error.code) else error.kind
+        """Remember what the client was told."""
+        self.error = word_of(error)
 
     def record(self, now_s: float) -> RequestRecord:
         """The log line."""

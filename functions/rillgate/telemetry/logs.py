@@ -53,13 +53,13 @@ _FIELDS: Final = "rillgate_fields"  # the attribute of a LogRecord that carries 
 TROUBLE: Final = frozenset({End.STALLED, End.IDLE, End.DEADLINE, End.UPSTREAM_ERROR, End.TRUNCATED})
 
 # Keys by their usual prefixes, and whatever follows "Bearer": a key in a model's field is somebody's slip, not ours.
-# The word boundary keeps names such as "task-oriented-model" whole.
+# What stands before keeps names such as "task-oriented-model" whole.
 _KEY_LIKE: Final = re.compile(
-    r"(?i:\bbearer)\s+\S+"
-    r"|\b(?:sk|rill)[-_][\w\-]{12,}"
-    r"|\b(?:hf|ghp|gsk|xai)[-_][A-Za-z0-9]{30,}"
-    r"|\bAKIA[A-Z0-9]{16}"
-    r"|\bAIza[\w\-]{30,}"
+    r"(?<![A-Za-z0-9])(?:(?i:bearer)\s+\S+"
+    r"|(?:sk|rillt?)[-_][\w\-]{12,}(?:\.[\w\-]+)?"
+    r"|(?:hf|ghp|gsk|xai)[-_][A-Za-z0-9]{30,}"
+    r"|AKIA[A-Z0-9]{16}"
+    r"|AIza[\w\-]{30,})"
 )
 
 
@@ -255,6 +255,11 @@ def stand_in(text: str) -> str:
     return f"[masked {len(text)} {_hash_of(text)}]"
 
 
+def masked(text: str) -> str:
+    """A text with length and hash in the place of whatever looks like a key in it."""
+    return _KEY_LIKE.sub(lambda found: stand_in(found[0]), text)
+
+
 def _fingerprint(text: str, name: str = "message") -> dict[str, Any]:
     return {f"{name}_length": len(text), f"{name}_sha256": _hash_of(text)}
 
@@ -274,7 +279,7 @@ def redacted(value: Any) -> Any:
         return value
     if isinstance(value, str):
         # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
-        text = _KEY_LIKE.sub(lambda found: stand_in(found[0]), value[: 4 * TEXT_CHARS_MAX])
+        text = masked(value[: 4 * TEXT_CHARS_MAX])
         # A lone surrogate is valid in a Python string and in JSON's escapes, not in UTF-8.
         text = text.encode("utf-8", "replace").decode()
         return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"

@@ -19,6 +19,7 @@ PROMPT = "my grandmother's maiden name is Unwin"
 KEYS = [
     "sk-proj-abcdefghijklmnop1234",
     "rill_0123456789abcdef0123",
+    "rillt_eyJ2IjoxLCJpZCI6.R2VuZXJhdGVk-43",
     "gsk_" + "a1" * 20,
     "hf_" + "a1" * 17,
     "AKIA" + "A1" * 8,

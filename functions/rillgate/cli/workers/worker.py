@@ -32,7 +32,7 @@ from rillgate.cli.workers.handover import Door
 from rillgate.cli.workers.link import Link
 from rillgate.cli.workers.messages import Orders
 from rillgate.telemetry.clock import LoopClock
-from rillgate.telemetry.logs import configure_logs
+from rillgate.telemetry.logs import configure_logs, masked
 
 USAGE_ERROR = 2
 
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
             cwd=Path.cwd(),
         )
     except SettingsError as error:
-        print(f"rillgate: {error}", file=sys.stderr)
+        print(f"rillgate: {masked(str(error))}", file=sys.stderr)
         return USAGE_ERROR
     configure_logs()
     with connections:

@@ -99,9 +99,10 @@ class Worker:
             request_id.reset(token)
 
     async def _refuse(self, invocation: Invocation, error: Exception) -> None:
-        log_event(logging.ERROR, "event not supported", reason=str(error))
+        failure = Failure.of(error, details=self._settings.error_details, kind="Function.UnsupportedEvent")
+        log_event(logging.ERROR, "event not supported", reason=failure.message)
         sink = BufferedSink(self._api, invocation, "2.0")
-        await sink.fail(Failure.of(error, kind="Function.UnsupportedEvent"))
+        await sink.fail(failure)
         await sink.settle()
 
     async def _answer(self, invocation: Invocation, event: Any, request: HttpRequest) -> None:
