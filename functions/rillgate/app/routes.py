@@ -104,6 +104,7 @@ class Handlers:
             _route("/healthz", self.healthz, "GET", quiet=True),
             _route("/readyz", self.readyz, "GET", quiet=True),
             _route("/metrics", self.metrics, "GET", quiet=True),
+            _route("/openapi.json", self.openapi, "GET", quiet=True),
         ]
 
     async def chat_completions(self, request: Request) -> Response:
@@ -231,6 +232,13 @@ class Handlers:
         else:
             body, content_type = await asyncio.to_thread(self._services.metrics.render)  # see there
         return Response(body, media_type=content_type)
+
+    async def openapi(self, request: Request) -> Response:
+        """All of this, described for programs."""
+        from rillgate.app.openapi.document import encoded  # noqa: PLC0415 (of no use to whoever streams)
+
+        body = await asyncio.to_thread(encoded, keys_required=self._settings.keys_required)
+        return Response(body, media_type="application/json")
 
     async def _let_in(self, request: Request) -> Principal:
         """Whoever asks; before its body is read."""
