@@ -67,6 +67,8 @@ def check_answer(
         # A method that is none is refused by the connection, and a stranger before anybody looks at the path.
         if status not in (400, 403, 404, 405, 500):
             raise Undescribed(f"{method} {path} is not described in app/openapi/operations.py, and answers {status}")
+        if "x-request-id" not in headers:
+            raise Undescribed(f"{method} {path} has no x-request-id")
         if method != "HEAD":
             _check_body("/components/schemas/AnyError", _json(body))
         return None

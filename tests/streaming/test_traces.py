@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from rillgate.domain.spending import Grant
 from rillgate.telemetry.logs import configure_logs
 from tests.fakes import script_bedrock
 from tests.fakes.gateway import CHAT, chat_body, gateway_for
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.provider import FakeProvider
-from tests.fakes.script import Error, chat, error
+from tests.fakes.script import Error, chat, error, runaway
 from tests.streaming.asking import ask
 from tests.unit.telemetry.lambda_logging import logging_restored
 
@@ -179,3 +181,26 @@ async def test_trace_is_trusted_with_nothing_else() -> None:
         assert TRACE not in got.check_id()
         assert not {"traceparent", "tracestate"} & set(got.headers)
         assert fake.chats == []
+
+
+async def test_line_that_a_connection_causes_is_of_the_request_that_it_serves(log: io.StringIO) -> None:
+    """Connections to providers outlive requests; what a later one asks for from their callbacks is that one's own."""
+    ledger = FailingExtension(slice_tokens=40)
+    async with FakeProvider() as fake, gateway_for(fake, ledger=ledger, ledger__mode="elastic") as g:
+        fake.by_model["short"] = chat(["hi"])
+        fake.by_model["gpt-4o"] = runaway(200)
+        for model in ("short", "gpt-4o"):  # one connection, made within the first request
+            await ask(g, "POST", CHAT, json=chat_body(model=model, max_tokens=1000))
+            await g.idle()
+        assert fake.connections_opened == 1
+    found = lines(log)
+    _, second = (line["request_id"] for line in found if line["event"] == "request")
+    assert [line["request_id"] for line in found if line["event"] == "ledger_failed"] == [second]
+
+
+class FailingExtension(FakeLedger):
+    """Cannot say whether there is more."""
+
+    async def extend(self, grant: Grant, more: int) -> bool:
+        """Fails."""
+        raise ValueError("no word")

@@ -106,6 +106,19 @@ async def test_lambda_app_sends_only_what_is_free_where_that_was_chosen(capsys: 
 
 
 @pytest.mark.anyio
+async def test_lambda_app_goes_on_with_the_trace_of_x_ray(capsys: pytest.CaptureFixture[str]) -> None:
+    """Log and provider know the trace by the id that X-Ray has for it, whether or not subsegments are told."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    async with FakeProvider() as fake, started(compose(environ(fake.base_url, _X_AMZN_TRACE_ID=SAMPLED))) as app:
+        assert (await ask(app, KEY, body)).status == 200
+        told = fake.chats[0].headers["traceparent"]
+    trace_id = TRACE_ID.removeprefix("1-").replace("-", "")
+    (line,) = [line for line in lines(capsys.readouterr().out) if line.get("event") == "request"]
+    assert line["trace_id"] == trace_id
+    assert told == f"00-{trace_id}-{line['upstream_span_id']}-03"
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("setting", [{"RILLGATE_AUTH__REQUIRED": "false"}, {"RILLGATE_SERVER__HOST": "127.0.0.1"}, {}])
 async def test_lambda_app_answers_nobody_without_a_key(setting: dict[str, str]) -> None:
     """Whatever the configuration says: a function's URL is open to all."""

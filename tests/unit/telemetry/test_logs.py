@@ -7,13 +7,22 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any, get_type_hints
 
 import pytest
 
 from rillgate.domain.ends import End
 from rillgate.telemetry import logs
-from rillgate.telemetry.logs import RequestRecord, configure_logs, describe, log_event, log_exception, log_request
+from rillgate.telemetry.logs import (
+    RequestRecord,
+    configure_logs,
+    describe,
+    log_event,
+    log_exception,
+    log_request,
+    tell_request,
+)
 
 PROMPT = "my grandmother's maiden name is Unwin"
 KEYS = [
@@ -282,6 +291,28 @@ def test_event_logged_has_its_level_and_fields(stream: io.StringIO) -> None:
         "port": 8000,
     }
     assert (failed["level"], failed["provider"]) == ("warning", "lab")
+
+
+def test_what_is_told_of_a_request_stands_in_its_lines_alone(stream: io.StringIO) -> None:
+    """Also in those of libraries; not in a line about another request, nor in one that is written elsewhere."""
+
+    def serve() -> None:
+        tell_request(request_id="req_1", trace_id="t1", cold_start=True)
+        tell_request(span_id="s1", cold_start=None)
+        log_event("within", port=1)
+        logging.getLogger("some.library").warning("within")
+        log_event("about_itself", request_id="req_1")
+        log_event("about_another", request_id="req_2")
+
+    copy_context().run(serve)
+    log_event("after")
+    within, library, itself, another, after = lines(stream)
+    for line in (within, library, itself):
+        assert (line["request_id"], line["trace_id"], line["span_id"]) == ("req_1", "t1", "s1")
+        assert "cold_start" not in line
+    assert list(within) == ["timestamp", "level", "event", "service", "request_id", "trace_id", "span_id", "port"]
+    assert (another["request_id"], "trace_id" in another) == ("req_2", False)
+    assert not {"request_id", "trace_id", "span_id"} & set(after)
 
 
 def test_timestamp_is_rfc3339_in_utc(stream: io.StringIO) -> None:
