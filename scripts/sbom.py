@@ -360,6 +360,8 @@ def main() -> None:
     image.add_argument("--report", type=Path, action="append", required=True, help="of pip install; may come again")
     image.add_argument("--packages", type=Path, action="append", required=True, help="a folder that has them")
     options = parser.parse_args()
+    if options.command == "image" and not options.base:
+        raise SystemExit("--base names no image")
     if options.command == "all":
         options.folder.mkdir(parents=True, exist_ok=True)
         made = [*planned_images(MACHINES[options.machine]), *lambda_bills(MACHINES[options.lambda_machine])]

@@ -28,10 +28,16 @@ def safe_client_id(value: str | None) -> str | None:
 
 
 def new_trace_id() -> str:
-    """A fresh trace's id: 32 hexadecimal digits, all of them random and not all of them 0."""
-    return f"{secrets.randbelow(2**128 - 1) + 1:032x}"
+    """A fresh trace's id: 32 hexadecimal digits, random and not all of them 0."""
+    return _hex(16)
 
 
 def new_span_id() -> str:
     """A fresh span's id: 16 hexadecimal digits, random and not all of them 0."""
-    return f"{secrets.randbelow(2**64 - 1) + 1:016x}"
+    return _hex(8)
+
+
+def _hex(count: int) -> str:
+    while not (number := secrets.token_bytes(count)).strip(b"\0"):
+        pass  # all zeros mean that there is none
+    return number.hex()
