@@ -544,16 +544,17 @@ async def test_page_markup_anywhere_stays_text(page: Page, page_url: str, stub: 
     assert console.complaints == []
 
 
-async def test_page_policy_blocks_an_inline_script(chat: Page, console: Console) -> None:
-    """The policy is in force in a real browser, and the console watch of these tests sees what it blocks."""
+async def test_page_policy_blocks_an_inline_style(chat: Page, console: Console) -> None:
+    """The policy is in force in a real browser, and the console watch of these tests sees what it blocks. Scripts:
+    `test_page_security.py`."""
     await chat.evaluate(
         """() => {
-            const script = document.createElement("script");
-            script.textContent = "window.harm = 1";
-            document.body.append(script);
+            const style = document.createElement("style");
+            style.textContent = "body { color: rgb(1, 2, 3) }";
+            document.head.append(style);
         }"""
     )
-    assert await chat.evaluate("window.harm") is None
+    assert await chat.evaluate("getComputedStyle(document.body).color") != "rgb(1, 2, 3)"
     console.expect("Content Security Policy")
 
 

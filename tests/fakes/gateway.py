@@ -154,7 +154,7 @@ async def gateway_for(
 ) -> AsyncIterator[GatewayInTest]:
     """Serve the whole gateway in front of `fake`; at the end what still runs is ended at once."""
     gateway = Gateway(settings_for(fake.base_url, **overrides), clock=clock, ledger=ledger)
-    limits = HttpLimits(linger_s=linger_s)
+    limits = HttpLimits(linger_s=linger_s, connections=gateway.connections)
     async with serving(gateway.asgi, drain=gateway.streams, grace_s=grace_s, limits=limits) as address:
         await gateway.encoders.loaded()
         yield GatewayInTest(gateway, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,22 +13,21 @@ from starlette.responses import Response
 from rillgate.app.auth import CHALLENGE
 from rillgate.app.context import internal_error, journal_of
 from rillgate.app.spoken import OPENAI_DIALECT, dialect_of
-from rillgate.delivery.responses import error_headers
+from rillgate.delivery.responses import UNSHARED, error_headers
 from rillgate.domain.ends import End
 from rillgate.domain.errors import AuthError, ClientError, RillgateError
 
-__all__ = ["EXCEPTION_HANDLERS", "OPENAI_DIALECT", "json_response", "private"]
+__all__ = ["EXCEPTION_HANDLERS", "OPENAI_DIALECT", "json_response"]
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
+    """A JSON answer, kept by nobody on the way."""
+    return _json(msgspec.json.encode(content), status, {})
 
 
-def private(response: Response) -> Response:
-    """Kept by nobody on the way."""
-    response.headers["cache-control"] = "no-store"
-    return response
+def _json(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
+    unshared = {key.decode(): value.decode() for key, value in UNSHARED}
+    return Response(body, status_code=status, headers={**unshared, **headers}, media_type="application/json")
 
 
 async def rillgate_error(request: Request, error: RillgateError) -> Response:
@@ -36,8 +36,7 @@ async def rillgate_error(request: Request, error: RillgateError) -> Response:
     headers = {key.decode(): value.decode() for key, value in error_headers(error)}
     if isinstance(error, AuthError) and error.status == 401:
         headers["www-authenticate"] = CHALLENGE  # RFC 9110, section 11.6.1: a 401 says how
-    body = dialect_of(request.scope).error_body(error)
-    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
+    return _json(dialect_of(request.scope).error_body(error), error.status, headers)
 
 
 async def http_exception(request: Request, error: HTTPException) -> Response:

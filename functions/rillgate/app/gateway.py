@@ -13,6 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rillgate import __version__
 from rillgate.app.access import AccessGuard
+from rillgate.app.address_limits import connections_of, limited
+from rillgate.app.addresses import Networks
 from rillgate.app.answers import EXCEPTION_HANDLERS
 from rillgate.app.aws_secrets import AwsSecrets, FetchedKey
 from rillgate.app.backends import provider_of, signed_location
@@ -85,6 +87,7 @@ class Gateway:
         catalog: names of models.
         embedded: the embedded model, where a provider is of that kind.
         books: ledger and keys.
+        connections: those of each address, for the server that accepts them; None where they are not limited.
     """
 
     def __init__(
@@ -144,7 +147,11 @@ class Gateway:
             pricing=Pricing(settings),
             siblings=siblings,
         )
-        self.asgi = RequestContext(Forwarded(_guarded(settings, self._starlette(handlers))), clock)
+        refused = self.metrics.budget_denied
+        self.connections = connections_of(settings, refused)
+        routed = limited(self._starlette(handlers), settings, clock, refused)
+        proxies = Networks(settings.server.trusted_proxies)
+        self.asgi = RequestContext(Forwarded(_guarded(settings, routed), proxies), clock)
         self.asgi.on_request.append(self.metrics.request)
 
     def _starlette(self, handlers: Handlers) -> Starlette:

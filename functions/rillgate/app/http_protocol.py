@@ -5,7 +5,9 @@ What it adds, all on the connection and so before any route:
 - The write buffer pauses a stream at 8 KiB instead of 64: a thousand clients that read nothing must stay cheap.
 - The head of a request is bounded in bytes, in headers and in time. Everything is counted that the parser takes in
   without getting anywhere, so endless trailers, chunk extensions and blank lines meet the same bound.
-- What cannot be parsed is answered in OpenAI's error shape, in its turn: never into the middle of another answer.
+- What cannot be parsed is answered in the client's dialect, in its turn: never into the middle of another answer.
+- A body that nobody reads, since its request is answered, has `UNREAD_BODY_S` to end.
+- A connection that is one too many of its address says so to the application: see `address_limits`.
 - `Upgrade` is ignored (RFC 9110, 7.8 allows it). The parser stops at such a request and drops its body, so the
   request is parsed again without the header.
 - A stream that ended because its client stalled is let go: see `STALLED_EXTENSION`.
@@ -26,12 +28,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
-import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from rillgate.dialects.chat_completions import error_object
+from rillgate.app.address_limits import CROWDED_EXTENSION, Connections, Seat
+from rillgate.app.spoken import dialect_of, id_headers
+from rillgate.delivery.responses import JSON, UNSHARED
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import TimerHandle
 from rillgate.telemetry.ids import new_request_id
@@ -55,6 +58,7 @@ False, and nothing was written, where it has to go by `send`: the response has n
 its client is gone or behind. To be called between two `send`s only, whose order it is part of.
 """
 
+UNREAD_BODY_S = 10.0  # how long the rest of a body may go on coming behind its answer; nginx gives 30 s, Go 256 KB
 REFUSED_LINGER_S = 2.0  # how long a refused client may go on sending: closing at once would reset its answer away
 
 
@@ -71,6 +75,7 @@ class HttpLimits:
         write_high_bytes: above it `send` waits.
         write_low_bytes: at or below it `send` goes on.
         linger_s: how long a stalled client is kept after its stream ended, the server's `stall_s`.
+        connections: counts those of each address; None where nobody does.
     """
 
     head_bytes_max: int = 65_536
@@ -80,6 +85,7 @@ class HttpLimits:
     write_high_bytes: int = 8_192
     write_low_bytes: int = 2_048
     linger_s: float = 30.0
+    connections: Connections | None = None
 
 
 class GatewayHttpProtocol(HttpToolsProtocol):
@@ -100,6 +106,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.url, self.headers = b"", []  # until a request begins
         self._answering: RequestResponseCycle | None = None  # whose turn it is to write; `cycle` is the newest one
         self._in_head = False
         self._upgrading = False
@@ -109,6 +116,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._released = False
         self._head_timer: TimerHandle | None = None
         self._abort_timer: TimerHandle | None = None
+        self._seat: Seat | None = None
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         """The loop's; tests put a clock of their own here."""
@@ -121,10 +129,17 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=self.limits.write_high_bytes, low=self.limits.write_low_bytes)
         self._await_head()
+        if self.limits.connections is not None:
+            self._seat = self.limits.connections.opened(self.client)
+            if self._seat is not None and self._seat.hopeless:
+                transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running request, which uvicorn does only for the newest, and leave nothing behind."""
         super().connection_lost(exc)
+        if self._seat is not None:
+            self._seat.leave()
+            self._seat = None
         self._unset_keepalive_if_required()  # after a reset uvicorn keeps it, and this object with it, until it is due
         self._stop_head_timer()
         if self._abort_timer is not None:
@@ -259,6 +274,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             STALLED_EXTENSION: {"release": partial(self._release, ref)},
             STRAIGHT_EXTENSION: {"write": partial(self._write_straight, ref)},
         }
+        if self._seat is not None and self._seat.crowded:
+            self.scope["extensions"][CROWDED_EXTENSION] = {}
 
     def on_body(self, body: bytes) -> None:
         """A part of a body, to the newest request."""
@@ -270,6 +287,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._progressed = True
         if not self._upgrading:
             super().on_message_complete()
+            self._stop_head_timer()  # that of a body which was answered before it had come
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -277,7 +295,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is written: the next request's turn, or that of a refusal that had to wait for it."""
+        unread = self._answering is not None and self._answering.more_body
         super().on_response_complete()
+        if unread and not self.transport.is_closing() and self._refusal is None:
+            # Nobody wants the rest of this body; closing at once would reset its answer away.
+            self._head_timer = self.call_later(UNREAD_BODY_S, self.transport.abort)
         if self._refusal is None or self.transport.is_closing():
             return
         if self._answering is None or self._answering.response_complete:
@@ -337,14 +359,17 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def _answer_refusal(self, error: ClientError) -> None:
+        # As far as its head has come: the path and the headers say which dialect it is.
+        scope = {"path": self.url.partition(b"?")[0].decode("latin-1"), "headers": self.headers}
         request_id = new_request_id()
         log_event("request_refused", request_id=request_id, status=error.status, error=error.code)
-        body = msgspec.json.encode(error_object(error))
+        body = dialect_of(scope).error_body(error)
         headers = [
             *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
+            JSON,
+            *UNSHARED,
             (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
+            *id_headers(scope, request_id),
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)

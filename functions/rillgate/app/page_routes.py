@@ -1,7 +1,10 @@
 """The chat page at `GET /`: static files from the package, served from memory.
 
-No build step and nothing from elsewhere: the page runs under a policy that allows its own origin and nothing inline.
-Source: Content Security Policy Level 3, https://www.w3.org/TR/CSP3/, read 2026-11-21.
+No build step and nothing from elsewhere: the page runs under a policy that allows its own origin, nothing inline, and
+no text that becomes markup or script (Trusted Types without a policy). No other page may frame it, open it and keep a
+handle on it, or load its files.
+Sources: Content Security Policy Level 3, https://www.w3.org/TR/CSP3/; Trusted Types, https://www.w3.org/TR/trusted-types/;
+Permissions Policy, https://www.w3.org/TR/permissions-policy-1/; HTML, "Cross-origin opener policies"; read 2026-11.
 """
 
 from __future__ import annotations
@@ -16,9 +19,45 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+
+# The page uses none of a browser's powers.
+PERMISSIONS_POLICY: Final = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer",
+        "autoplay",
+        "camera",
+        "clipboard-read",
+        "clipboard-write",
+        "display-capture",
+        "encrypted-media",
+        "geolocation",
+        "gyroscope",
+        "microphone",
+        "midi",
+        "payment",
+        "publickey-credentials-get",
+        "screen-wake-lock",
+        "serial",
+        "usb",
+        "xr-spatial-tracking",
+    )
+)
+
+SECURITY_HEADERS: Final = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": PERMISSIONS_POLICY,
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",  # for browsers that do not know frame-ancestors
+}
+"""Of each file of the page."""
 
 _HTML: Final = "text/html; charset=utf-8"
 _CSS: Final = "text/css; charset=utf-8"
@@ -57,13 +96,7 @@ def page_routes() -> list[Route]:
 def _endpoint(name: str, content_type: str) -> Callable[[Request], Awaitable[Response]]:
     body = files("rillgate.app").joinpath("page", name).read_bytes()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {
-        "cache-control": "no-cache",
-        "content-security-policy": CONTENT_SECURITY_POLICY,
-        "etag": etag,
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-    }
+    headers = {"cache-control": "no-cache", "etag": etag, **SECURITY_HEADERS}
 
     async def serve(request: Request) -> Response:
         if _names(request.headers.get("if-none-match", ""), etag):

@@ -13,8 +13,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from rillgate.app.access import is_forwarded, is_loopback_name
-from rillgate.app.answers import json_response, private
+from rillgate.app.answers import json_response
 from rillgate.app.auth import Door, check_model
+from rillgate.app.body import BodyLimits, read_body
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import journal_of
 from rillgate.app.count_tokens import counted_tokens
@@ -78,6 +79,8 @@ class Handlers:
         siblings: Siblings | None = None,
     ) -> None:
         self._settings = settings
+        server = settings.server
+        self._body_limits = BodyLimits(settings.limits.body_bytes_max, server.body_timeout_s, server.body_rate_min)
         self._services = services
         self._catalog = catalog
         self._backends = backends
@@ -199,13 +202,13 @@ class Handlers:
             budget=wanted.budget,
             one_use=wanted.one_use,
         )
-        return private(json_response(ticket_object(ticket, wanted, issued_s)))
+        return json_response(ticket_object(ticket, wanted, issued_s))
 
     async def usage(self, request: Request) -> Response:
         """The caller's limits and what is left of them."""
         principal = await self._let_in(request)
         levels = await self._services.ledger.levels(own_scopes(principal))
-        return private(json_response(usage_object(principal, levels)))
+        return json_response(usage_object(principal, levels))
 
     async def healthz(self, request: Request) -> Response:
         """This process answers."""
@@ -245,17 +248,9 @@ class Handlers:
         return _noted(request, await self._door.principal(request.headers))
 
     async def _body(self, request: Request) -> bytes:
-        """The body, read up to its bound."""
-        bytes_max = self._settings.limits.body_bytes_max
+        """The body, within its bounds."""
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > bytes_max:
-            raise _too_large(bytes_max)
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > bytes_max:
-                raise _too_large(bytes_max)
-        return bytes(body)
+        return await read_body(request.receive, length, self._body_limits, self._services.clock)
 
     async def _serve(
         self, request: Request, principal: Principal, dialect: Dialect, parsed: ChatRequest, *, plain: bool = False
@@ -335,11 +330,3 @@ def told(route: Route, *, quiet: bool = False) -> Route:
 
     route.app = tell
     return route
-
-
-def _too_large(bytes_max: int) -> ClientError:
-    return ClientError(
-        f"The request body is larger than {bytes_max} bytes (limits.body_bytes_max).",
-        status=413,
-        code="request_too_large",
-    )

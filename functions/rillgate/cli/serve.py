@@ -93,7 +93,7 @@ def _run(settings: Settings, sockets: Sequence[socket.socket], notices: Sequence
         sockets,
         drain=gateway.streams,
         grace_s=grace_s,
-        limits=HttpLimits(linger_s=longest_stall_s(settings)),
+        limits=HttpLimits(linger_s=longest_stall_s(settings), connections=gateway.connections),
         say=say,
     )
 

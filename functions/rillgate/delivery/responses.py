@@ -9,6 +9,8 @@ from rillgate.domain.errors import RillgateError
 from rillgate.domain.ports import Dialect
 
 JSON = (b"content-type", b"application/json")
+# No page may take an answer for a script, and nobody on the way keeps one: it is made of prompts and limits.
+UNSHARED = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -16,7 +18,7 @@ Headers = list[tuple[bytes, bytes]]
 async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
     """One JSON response."""
     length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
+    await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *UNSHARED, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from rillgate.app.page_routes import FILES, page_routes
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 SOURCES = {name: files("rillgate.app").joinpath("page", name).read_text("utf-8") for name, _ in FILES.values()}
 
@@ -45,6 +46,10 @@ def test_page_file_answers_with_its_type_and_the_policy(client: TestClient, path
     assert response.headers["content-security-policy"] == POLICY
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cross-origin-opener-policy"] == "same-origin"
+    assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    assert response.headers["x-frame-options"] == "DENY"
+    assert {"camera=()", "microphone=()", "geolocation=()"} <= set(response.headers["permissions-policy"].split(", "))
     assert response.headers["cache-control"] == "no-cache"
     assert response.text == SOURCES[FILES[path][0]]
 

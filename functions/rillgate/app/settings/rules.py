@@ -139,18 +139,20 @@ class Switch(msgspec.Struct, frozen=True):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """A whole number from `low` to `high`, both included."""
+    """A whole number from `low` to `high`, both included; where `zero`, or 0, which then is below `low`."""
 
     remedy: str
     low: int
     high: int
+    zero: bool = False
 
     def take(self, value: object) -> int:
         """Check a value that has its own type."""
         if isinstance(value, bool) or not isinstance(value, int):
             raise Misfit(f"expected a whole number, got {shown(value)}", self.remedy)
-        if not self.low <= value <= self.high:
-            bounds = f"{self.low} or more" if value < self.low else f"at most {self.high}"
+        if not self.low <= value <= self.high and not (self.zero and value == 0):
+            least = f"{self.low} or more, or 0" if self.zero else f"{self.low} or more"
+            bounds = least if value < self.low else f"at most {self.high}"
             raise Misfit(f"{shown(value)} is out of range ({bounds})", self.remedy)
         return value
 
@@ -268,6 +270,21 @@ def origin(text: str) -> str:
         raise Misfit(problem, "give scheme, host and port only, such as 'https://app.example'")
     scheme, name, port = match.groups()
     return f"{scheme}://{name}" + (f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else "")
+
+
+def network(text: str) -> str:
+    """A network of addresses; an address alone is a network of one.
+
+    Shape: '10.0.0.0/8' → '10.0.0.0/8'; '10.0.0.1' → '10.0.0.1/32'
+    """
+    try:
+        parsed = ipaddress.ip_network(text.strip())
+    except ValueError:
+        problem = f"expected a network, got {shown(text)}"
+        raise Misfit(problem, "give it as CIDR without bits beyond its prefix, such as '10.0.0.0/8'") from None
+    if not parsed.prefixlen:
+        raise Misfit(f"{shown(text)} is everybody", "name the networks of your proxies, such as '10.0.0.0/8'")
+    return str(parsed)
 
 
 def provider_name(text: str) -> None:

@@ -61,6 +61,9 @@ TIMEOUTS: Mapping[str, Shape] = {
     "chat_total_s": _seconds(60),
 }
 
+STREAMS_OF_AN_ADDRESS = 2000  # which one address may always have, however limits are set: an office has one address
+_NOT_FEWER = f"give {STREAMS_OF_AN_ADDRESS} or more: one address may always have so many streams"
+
 _DOLLARS = Number("give US dollars per million tokens, such as 0.4", USD_PER_MILLION_MAX, zero=True)
 
 SCHEMA = Table(
@@ -72,6 +75,9 @@ SCHEMA = Table(
                 "unix_socket": Text("give a path, such as '/run/rillgate.sock'", rules.file_path),
                 "cors_origins": Texts("give origins, such as ['https://app.example']", rules.origin),
                 "metrics": Choice(("loopback", "any", "off")),
+                "trusted_proxies": Texts("give networks, such as ['10.0.0.0/8']", rules.network),
+                "body_timeout_s": _seconds(300),
+                "body_rate_min": _count("give bytes a second, such as 500"),
             }
         ),
         "auth": Table({"required": Switch()}),
@@ -110,6 +116,9 @@ SCHEMA = Table(
                 "output_tokens_default": _count("give tokens, such as 16384"),
                 "output_tokens_max": _count("give tokens, such as 32768"),
                 "cut_notice": Text("give a text, '' for none"),
+                "address_connections_max": Whole(_NOT_FEWER, STREAMS_OF_AN_ADDRESS, COUNT_MAX, zero=True),
+                "address_rate_max": Number("give requests a second, such as 20, or 0 for no limit", 1e6, zero=True),
+                "address_burst_max": Whole(_NOT_FEWER, STREAMS_OF_AN_ADDRESS, COUNT_MAX),
             }
         ),
         "ledger": Table(

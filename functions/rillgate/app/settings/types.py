@@ -36,6 +36,9 @@ class ServerSettings:
     """Where the gateway listens, and to whom it shows itself. With `unix_socket` host and port are not used.
 
     Attributes:
+        trusted_proxies: networks whose word on forwarded addresses is believed, beside that over a unix socket.
+        body_timeout_s: for a whole request body to come; only the time in which we wait for it counts.
+        body_rate_min: bytes a second, on average, that a body has to come at.
         inherited: how many sockets a supervisor handed over, which then stand for all of these; found out, not a key.
         http_endpoint: host and port that AWS Lambda's Web Functions speak to, beside these; found out, not a key.
     """
@@ -45,6 +48,9 @@ class ServerSettings:
     unix_socket: Path | None = None
     cors_origins: tuple[str, ...] = ()
     metrics: Literal["loopback", "any", "off"] = "loopback"
+    trusted_proxies: tuple[str, ...] = ()
+    body_timeout_s: float = 300
+    body_rate_min: int = 500
     inherited: int = 0
     http_endpoint: tuple[str, int] | None = None
 
@@ -148,13 +154,22 @@ class RouteSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Bounds for each request and each process."""
+    """Bounds for each request, each process and each client's address.
+
+    Attributes:
+        address_connections_max: connections, and requests at once, of one address; 0 for no limit.
+        address_rate_max: requests a second of one address, on average; 0 for no limit.
+        address_burst_max: requests that an address may send at once after a pause, where there is such a limit.
+    """
 
     body_bytes_max: int = 8_388_608
     streams_max: int = 2000
     output_tokens_default: int = 16_384
     output_tokens_max: int = 32_768
     cut_notice: str = " [token budget exceeded]"
+    address_connections_max: int = 0
+    address_rate_max: float = 0
+    address_burst_max: int = 2000
 
     @property
     def chat_output_tokens_default(self) -> int:

@@ -146,7 +146,7 @@ def _serve(settings: Settings, orders: Orders, control: socket.socket, connectio
         control,
         Door(connections),
         grace_s=orders.grace_s,
-        limits=HttpLimits(linger_s=longest_stall_s(settings)),
+        limits=HttpLimits(linger_s=longest_stall_s(settings), connections=gateway.connections),
         say=partial(_said_by, orders.number),
     )
     try:

@@ -187,3 +187,54 @@ def test_keys_switched_off_behind_another_door_is_refused_by_its_name(
     """Whoever switched them off was thinking of loopback."""
     message = refusal(tmp_path, "[auth]\nrequired = false", environ=environ)
     assert message.startswith(f"rillgate.toml: auth.required: false, but {where} may be reached by others; take")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("address_connections_max", 0), ("address_connections_max", 2000), ("address_burst_max", 2000)],
+)
+def test_limits_of_an_address_at_two_thousand_or_off_are_taken(tmp_path: Path, key: str, value: int) -> None:
+    """One address may always hold 2,000 streams, so that is the lowest limit."""
+    assert getattr(load(tmp_path, f"[limits]\n{key} = {value}").limits, key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("address_connections_max", 1999),
+        ("address_connections_max", 1),
+        ("address_connections_max", -1),
+        ("address_burst_max", 1999),
+        ("address_burst_max", 0),
+    ],
+)
+def test_limits_of_an_address_below_two_thousand_are_refused(tmp_path: Path, key: str, value: int) -> None:
+    """In a line that says the bound and the reason."""
+    message = refusal(tmp_path, f"[limits]\n{key} = {value}")
+    assert f"limits.{key}: {value} is out of range (2000 or more" in message
+    assert "one address may always have so many streams" in message
+    assert key in refusal(tmp_path, environ={f"RILLGATE_LIMITS__{key.upper()}": str(value)})
+
+
+def test_trusted_proxies_are_networks_and_single_addresses(tmp_path: Path) -> None:
+    """Of both versions; from a variable separated by commas."""
+    toml = '[server]\ntrusted_proxies = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]'
+    expected = ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")
+    assert load(tmp_path, toml).server.trusted_proxies == expected
+    environ = {"RILLGATE_SERVER__TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.7,2001:db8::/32"}
+    assert load(tmp_path, "", environ=environ).server.trusted_proxies == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("10.0.0.1/8", "without bits beyond its prefix"),
+        ("nginx.internal", "expected a network, got 'nginx.internal'"),
+        ("0.0.0.0/0", "is everybody"),
+        ("::/0", "is everybody"),
+        ("", "expected a network"),
+    ],
+)
+def test_trusted_proxies_that_are_none_are_refused(tmp_path: Path, value: str, words: str) -> None:
+    """Names are not looked up, and nobody trusts everybody: then anyone could name any address."""
+    assert words in refusal(tmp_path, f'[server]\ntrusted_proxies = ["{value}"]')
