@@ -14,7 +14,7 @@ MINUTES := 30
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check bench bench-soak bench-peers build deploy sam-local image sbom lock clean
+.PHONY: help serve test check fuzz bench bench-soak bench-peers build deploy sam-local image sbom lock clean
 .PHONY: install install-dev install-sam install-compare
 
 help: ## list what there is
@@ -37,6 +37,11 @@ check: install-dev install-sam ## format, lint, types, floors, the template, and
 	$(SAM_VENV)/bin/cfn-lint template.yaml infra/*.yaml
 	$(PYTHON) -m pytest --quiet tests/infra
 	sh scripts/forbidden-names
+
+# What it finds is kept in build/fuzz/findings, and what it has learned in build/fuzz/corpus.
+fuzz: ## look for inputs that break a parser: MINUTES=10 ARGS="--target 'sse*'"
+	@VENV=build/fuzz/venv sh scripts/environment serve dev fuzz
+	build/fuzz/venv/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 bench: install-dev install-compare ## measure what the README's figures come from: ARGS=
 	$(PYTHON) -m benchmarks $(ARGS)
@@ -89,6 +94,7 @@ lock: ## pin requirements/*.in anew; UPGRADE=1 takes the newest
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/serve.in -o requirements/serve.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/fuzz.in -o requirements/fuzz.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/ministack.in -o requirements/ministack.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/sam.in -o requirements/sam.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/compare.in -o requirements/compare.txt

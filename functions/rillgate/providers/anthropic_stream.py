@@ -105,7 +105,7 @@ class AnthropicStreamDecoder:
         data = frame.data
         try:
             said = _TEXT_EVENT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._decode_any(frame)
         if said.type == "content_block_delta" and said.delta.type == "text_delta":
             return [TextDelta(0, said.delta.text)] if said.delta.text else []

@@ -25,5 +25,5 @@ def model_ids(name: str, body: bytes) -> list[str]:
     """
     try:
         return [model.id for model in _MODELS.decode(body).data]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"Provider {name!r} sent no list of models.") from error

@@ -87,7 +87,7 @@ class OllamaProvider:
         """`{"models": [{"name": …}]}`."""
         try:
             return [model.name for model in _TAGS.decode(body).models or ()]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamError(f"Provider {self._name!r} sent no list of models.") from error
 
     def reader(self) -> NdjsonReader:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from rillgate.app.settings.rules import Misfit, parse_text, shown
+from rillgate.app.settings.rules import SHOWN_CHARS_MAX, Misfit, parse_text, shown
 from rillgate.app.settings.schema import SCHEMA, Each, Rows, Shape, Table
 
 PREFIX = "RILLGATE_"
@@ -43,6 +43,9 @@ class ConfigText(msgspec.Struct, frozen=True):
 
     name: str
     text: str
+
+
+REASON_CHARS_MAX = 200  # of what tomllib found; enough for its sentence and a name
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -210,7 +213,7 @@ def _toml_problem(error: Exception, text: str) -> tuple[str, int]:
     if match is None:  # a number of thousands of digits, or brackets nested a thousand deep
         return "a value that cannot be read", 1
     last = len(text.rstrip().splitlines()) or 1
-    reason = match[1][:1].lower() + match[1][1:]
+    reason = match[1][:1].lower() + match[1][1:REASON_CHARS_MAX]  # it repeats names, however long they are
     return (reason, int(match[2])) if match[2] else (f"{reason} at its end", last)
 
 
@@ -356,6 +359,7 @@ def dotted(path: Place) -> str:
         if isinstance(key, int):
             parts.append(f"[{key}]")
         else:
-            name = key if _BARE_KEY.fullmatch(key) else shown(key).replace("'", '"')
+            bare = _BARE_KEY.fullmatch(key) and len(key) <= SHOWN_CHARS_MAX
+            name = key if bare else shown(key).replace("'", '"')
             parts.append(f".{name}" if parts else name)
     return "".join(parts)

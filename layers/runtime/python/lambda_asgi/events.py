@@ -120,6 +120,8 @@ def _scope(
     domain: str,
     protocol: str | None,
 ) -> dict[str, Any]:
+    if not isinstance(client, str | None):
+        raise TypeError("the client's address is no text")
     raw_path = quote(path, safe=_PATH_SAFE.replace("%", "") if decoded else _PATH_SAFE)
     found = dict(headers)
     host = domain or found.get(b"host", b"localhost").decode("latin-1").partition(":")[0]

@@ -95,8 +95,8 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
 def _head(raw: bytes) -> tuple[int, dict[str, str]]:
     status_line, *lines = raw.decode("latin-1").split("\r\n")
     version, _, rest = status_line.partition(" ")
-    if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
-        raise BrokenAnswer(f"This is no HTTP/1.1 answer: {status_line!r}.")
+    if not version.startswith("HTTP/1.") or not (rest[:3].isascii() and rest[:3].isdigit()):
+        raise BrokenAnswer(f"This is no HTTP/1.1 answer: {status_line[:80]!r}.")
     headers: dict[str, str] = {}
     for line in filter(None, lines):
         name, _, value = line.partition(":")
