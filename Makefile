@@ -39,9 +39,9 @@ check: install-dev install-sam ## format, lint, types, floors, the template, and
 	sh scripts/forbidden-names
 
 # What it finds is kept in build/fuzz/findings, and what it has learned in build/fuzz/corpus.
-fuzz: ## look for inputs that break a parser: MINUTES=10 ARGS="--target 'sse*'"
+fuzz: ## look for inputs that break a parser: MINUTES=30 ARGS="--target 'sse*'"
 	@VENV=build/fuzz/venv sh scripts/environment serve dev fuzz
-	build/fuzz/venv/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+	PYTHONPATH=layers/runtime/python build/fuzz/venv/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 bench: install-dev install-compare ## measure what the README's figures come from: ARGS=
 	$(PYTHON) -m benchmarks $(ARGS)

@@ -9,6 +9,7 @@ from importlib import import_module
 import rillgate.providers
 from tests.fuzz.edges import edge_targets
 from tests.fuzz.requests import parsers, request_targets
+from tests.fuzz.server import server_targets
 from tests.fuzz.streams import modules_of, readers, stream_targets
 from tests.fuzz.target import Target
 
@@ -20,6 +21,7 @@ LISTED = frozenset(
         "rillgate.app.access",
         "rillgate.app.auth",
         "rillgate.app.forwarded",
+        "rillgate.app.http_protocol",
         "rillgate.app.settings.load",
         "rillgate.app.tickets",
         "rillgate.identity.keys",
@@ -33,7 +35,7 @@ LISTED = frozenset(
 @cache
 def targets() -> dict[str, Target]:
     """Every target by its name."""
-    found = [*stream_targets(), *request_targets(), *edge_targets()]
+    found = [*stream_targets(), *request_targets(), *edge_targets(), *server_targets()]
     assert len({target.name for target in found}) == len(found)
     return {target.name: target for target in found}
 

@@ -186,6 +186,31 @@ async def test_connection_is_refused_in_the_dialect_of_what_has_come_of_its_head
                 assert ("request-id" in client.headers) == (kind is not None)
 
 
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+        "content-length: 5\r\ncontent-length: 6",
+        "content-length: 5, 6",
+        "content-length: +5",
+        "content-length: 0x5",
+        "transfer-encoding: chunked, identity",
+        "transfer-encoding: xchunked",
+        "transfer-encoding : chunked",
+        "transfer-encoding:\n chunked",
+    ],
+)
+async def test_request_that_a_proxy_may_read_differently_is_refused_and_its_connection_closed(framing: str) -> None:
+    """Where two readers may disagree about where a request ends, what follows it would be another one's request."""
+    async with FakeProvider() as fake, gateway_for(fake) as g, await g.client() as client:
+        smuggled = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+        await client.send(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n0\r\n\r\n{smuggled}".encode())
+        assert (await error_of(client, 400))["code"] == "malformed_http"
+        assert await client.at_eof()
+        assert fake.chats == []
+
+
 # Slow bodies
 
 
