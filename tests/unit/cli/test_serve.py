@@ -89,6 +89,14 @@ def test_serve_with_nothing_given_listens_where_it_always_does(runs: Runs) -> No
     assert runs.limits == HttpLimits(linger_s=30)
 
 
+def test_serve_with_a_limit_for_each_address_has_the_server_count_connections(runs: Runs) -> None:
+    """The app refuses, but only the server sees who connects."""
+    Path("rillgate.toml").write_text("[limits]\naddress_connections_max = 2000")
+    serve()
+    assert runs.limits is not None
+    assert runs.limits.connections is not None
+
+
 def test_serve_with_flags_prefers_them_to_file_and_environment(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flags come last and win."""
     Path("rillgate.toml").write_text('[server]\nhost = "127.0.0.2"\nport = 1')

@@ -53,6 +53,9 @@ def whole_example() -> str:
     port = 8001
     cors_origins = ["https://app.example"]
     metrics = "any"
+    trusted_proxies = ["10.0.0.0/8"]
+    body_timeout_s = 8
+    body_rate_min = 9
     [auth]
     required = false
     [providers.lab]
@@ -78,6 +81,9 @@ def whole_example() -> str:
     output_tokens_default = 30
     output_tokens_max = 40
     cut_notice = "!"
+    address_connections_max = 2001
+    address_rate_max = 0.5
+    address_burst_max = 2002
     [ledger]
     url = "memory:"
     mode = "elastic"

@@ -43,6 +43,9 @@ def test_settings_whole_file_is_understood(tmp_path: Path) -> None:
     limits = settings.limits
     assert (limits.body_bytes_max, limits.streams_max) == (100, 20)
     assert (limits.output_tokens_default, limits.output_tokens_max, limits.cut_notice) == (30, 40, "!")
+    assert (limits.address_connections_max, limits.address_rate_max, limits.address_burst_max) == (2001, 0.5, 2002)
+    server = settings.server
+    assert (server.trusted_proxies, server.body_timeout_s, server.body_rate_min) == (("10.0.0.0/8",), 8, 9)
     ledger = settings.ledger
     assert (ledger.url, ledger.mode, ledger.on_error) == ("memory:", "elastic", "allow")
     assert (ledger.hold_grace_s, ledger.connect_timeout_ms, ledger.read_timeout_ms) == (1, 2, 3)
