@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from tests.fuzz.mutate import INPUT_BYTES_MAX, joined_message, mutated, split_me
 from tests.fuzz.target import Finding, Outcome, Shape, Target, check, refused
 from tests.fuzz.test_growth import assert_linear
 
+ROOT = Path(__file__).parents[2]
 SEEDS = [b'data: {"a": [1, {"b": "c"}]}\n\n', b'{"a": [1, {"b": "c"}]}', b""]
 
 
@@ -128,3 +132,25 @@ def test_fuzz_names_the_input_and_tries_what_was_found_before(monkeypatch: pytes
         engine.fuzz(target_of(run, cut=False), 10)
     assert seen[0] == b"found before"
     assert caught.value.__notes__ == [f"made_up of {SEEDS[0]!r}"]
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m tests.fuzz`, as `make fuzz` calls it."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "tests.fuzz", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_command_tries_each_target_that_is_named() -> None:
+    """For its share of the time; 0 where nothing was found."""
+    done = run_command("--minutes", "0.02", "--target", "keys", "--target", "ticket*")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" inputs\n") == 4
+    assert done.stdout.endswith("4 targets, 0 s each: nothing\n")
+
+
+def test_command_says_which_targets_there_are() -> None:
+    """Where none has the name."""
+    done = run_command("--target", "nothing")
+    assert done.returncode == 2
+    assert "no target is named nothing; there are access, " in done.stderr

@@ -25,6 +25,7 @@ CROWDED_EXTENSION: Final = "rillgate.crowded"
 """In `scope["extensions"]` where the connection is one too many of its address."""
 
 RETRY_S: Final = 5.0  # when a connection or a request of this address may have ended; nobody knows
+RETRY_S_MAX: Final = 60.0  # some SDKs sleep as long as they are told, others take longer waits for none
 UNANSWERED_MIN: Final = 100  # connections too many; from here on they are closed at once: an answer costs memory, too
 TOO_FAST: Final = "address_rate_exceeded"
 TOO_MANY: Final = "address_connections_exceeded"
@@ -137,7 +138,7 @@ class AddressLimits:
                 status=429,
                 kind="rate_limit_error",
                 code=TOO_FAST,
-                retry_after_s=wait_s,
+                retry_after_s=min(wait_s, RETRY_S_MAX),
             )
         return None
 

@@ -92,6 +92,14 @@ async def test_address_too_fast_is_refused_until_there_is_a_token() -> None:
     assert await g.ask() == []
 
 
+async def test_address_that_would_have_to_wait_for_long_is_told_a_minute() -> None:
+    """The SDKs sleep for as long as they are told, or ignore it."""
+    g = Guarded(rates=Rates(0.001, 1))
+    await g.ask()
+    _, headers, _ = answer_of(await g.ask())
+    assert headers["retry-after"] == "60"
+
+
 async def test_address_refused_is_told_in_its_dialect() -> None:
     """Anthropic's clients read Anthropic's shape."""
     g = Guarded(rates=Rates(1, 1))
