@@ -17,11 +17,15 @@ from lambda_asgi.http1 import BrokenAnswer, NoAnswer, read_answer
 from rillgate.app.access import AccessGuard, is_loopback_name
 from rillgate.app.addresses import Networks, parse_address, site_of
 from rillgate.app.auth import Door
+from rillgate.app.aws_secrets import _sole_value
 from rillgate.app.forwarded import client_address
 from rillgate.app.settings.load import ConfigText, SettingsError, load_settings
-from rillgate.domain.errors import AuthError, ClientError
+from rillgate.domain.errors import AuthError, ClientError, UpstreamError
 from rillgate.domain.principal import ANYBODY, Principal
 from rillgate.identity import keys, tickets
+from rillgate.ledger.dynamodb import read_fault
+from rillgate.upstream.aws import parse_refusal
+from rillgate.upstream.aws_metadata import parse_document
 from rillgate.upstream.fast.reader import ResponseReader
 from rillgate.wire import loose_json
 from tests.fuzz.target import Finding, Outcome, Target, refused
@@ -49,6 +53,10 @@ def edge_targets() -> Iterator[Target]:
     yield _target(
         "settings", "rillgate.app.settings.load", [whole_example().encode(), _SMALL], _settings, shape="lines"
     )
+    yield _target("aws_refusal", "rillgate.upstream.aws", _AWS, _refusal)
+    yield _target("aws_credentials", "rillgate.upstream.aws_metadata", _AWS, _document)
+    yield _target("dynamodb_fault", "rillgate.ledger.dynamodb", _AWS, _fault)
+    yield _target("aws_secret", "rillgate.app.aws_secrets", _AWS, _secret)
     yield _target("loose_json", "rillgate.wire.loose_json", [b'{"a": [1, "\\ud83d\\ude00", null]}'], _loose)
 
 
@@ -186,6 +194,45 @@ def _events() -> list[bytes]:
         "isBase64Encoded": False,
     }
     return [json.dumps(event).encode() for event in (version_2, version_1)]
+
+
+# AWS
+
+
+_AWS = [
+    b'{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException:http://x", "message": "slow down"}',
+    b'{"AccessKeyId": "A", "SecretAccessKey": "s", "Token": "t", "Expiration": "2026-11-21T12:00:00Z"}',
+    b'{"AccessKeyId": "A", "SecretAccessKey": "s", "Expiration": "2026-11-21T12:00:00"}',
+    b'{"api_key": "k"}',
+    b"k",
+]
+
+
+def _refusal(pieces: Sequence[bytes]) -> Outcome:
+    refusal = parse_refusal(pieces[0])
+    return refusal.code, refusal.message
+
+
+def _document(pieces: Sequence[bytes]) -> Outcome:
+    try:
+        credentials = parse_document(pieces[0], "instance metadata")
+    except UpstreamError as error:
+        return refused(error)
+    return credentials.expires_s
+
+
+def _secret(pieces: Sequence[bytes]) -> Outcome:
+    try:
+        return _sole_value(pieces[0].decode())
+    except UnicodeDecodeError:
+        return None  # what carries it is JSON
+
+
+def _fault(pieces: Sequence[bytes]) -> Outcome:
+    fault = read_fault(400, pieces[0])
+    if len(fault.told()) > 4_000:
+        raise Finding("a fault of more than a line")
+    return fault.course, fault.told()
 
 
 # Headers

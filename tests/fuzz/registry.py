@@ -19,6 +19,7 @@ LISTED = frozenset(
         "lambda_asgi.events",
         "lambda_asgi.http1",
         "rillgate.app.access",
+        "rillgate.app.aws_secrets",
         "rillgate.app.auth",
         "rillgate.app.forwarded",
         "rillgate.app.http_protocol",
@@ -26,6 +27,9 @@ LISTED = frozenset(
         "rillgate.app.tickets",
         "rillgate.identity.keys",
         "rillgate.identity.tickets",
+        "rillgate.ledger.dynamodb",
+        "rillgate.upstream.aws",
+        "rillgate.upstream.aws_metadata",
         "rillgate.upstream.fast.reader",
         "rillgate.wire.loose_json",
     }

@@ -28,6 +28,7 @@ from rillgate.upstream.aws import AwsJsonCalls, parse_refusal
 from rillgate.upstream.aws_credentials import AwsCredentials
 from rillgate.upstream.aws_sources import aws_endpoint_url, aws_region, aws_sources
 from rillgate.upstream.exchange import Exchange
+from rillgate.wire.loose_json import UNREADABLE
 
 AGE_S_MAX = 300.0
 RETRY_S = 10.0  # after a refresh that failed
@@ -130,7 +131,7 @@ class AwsSecrets:
             raise UpstreamError(problem, retryable=status >= 500 or refusal.code in THROTTLED)
         try:
             found = msgspec.json.decode(answer, type=_Answer)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise UpstreamError(f"{name} could not be read: an answer that is not AWS's.", retryable=False) from error
         text = found.parameter.value if found.parameter is not None else found.secret_string
         if text is None:
@@ -207,7 +208,7 @@ def _sole_value(text: str) -> str:
     if text.lstrip().startswith("{"):
         try:
             values = list(msgspec.json.decode(text, type=dict[str, str]).values())
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return text
         if len(values) == 1:
             return values[0]

@@ -20,6 +20,7 @@ from rillgate.ledger.dynamodb_faults import TRIES, Course, Fault, Patience, faul
 from rillgate.ledger.dynamodb_location import DynamoDbLocation
 from rillgate.ledger.dynamodb_reads import BatchRead, batches, one_request
 from rillgate.ledger.writes import ConditionFailed, Item, Key, StoreUnavailable, Write, read_attributes
+from rillgate.wire.loose_json import UNREADABLE
 
 _API = "DynamoDB_20120810"
 _HOT = b"KeyRangeThroughputExceeded"  # a part of every reason that is about one partition
@@ -148,7 +149,7 @@ class DynamoDbStore:
                 if not error.retryable:
                     raise StoreUnavailable(f"{operation} on {self._location}: {error.message}") from error
                 trouble = error.message
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 trouble = f"an answer that is not DynamoDB's: {error}"
             wait_s = patience.spend(trouble)
             self.repeats += 1
@@ -176,6 +177,6 @@ def read_fault(status: int, body: bytes) -> Fault:
     """An answer that is an error, from its bytes; whatever it is, it is never None."""
     try:
         error = msgspec.json.decode(body, type=_Error)
-    except msgspec.MsgspecError:  # a proxy's page, or an answer that was cut
+    except UNREADABLE:  # a proxy's page, or an answer that was cut
         error = _Error()
     return fault(error.type, status, error.message or error.message_too, error.item, hot=_HOT in body)

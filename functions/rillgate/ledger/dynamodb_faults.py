@@ -22,6 +22,7 @@ WAITING_S_MAX = 0.150
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
 
+NAME_CHARS_MAX = 100  # of a type; AWS's have up to 40
 _MESSAGE_CHARS_MAX = 300
 
 Attributes = Mapping[str, Mapping[str, str]]
@@ -101,7 +102,7 @@ def fault(kind: str, status: int, message: str = "", item: Attributes | None = N
         status: of HTTP.
         item: the old image, as DynamoDB's JSON has it.
     """
-    name = kind.rpartition("#")[2] or f"HTTP {status}"
+    name = kind.rpartition("#")[2][:NAME_CHARS_MAX] or f"HTTP {status}"
     course = _COURSES.get(name, Course.REPEAT if status >= 500 else Course.GIVE_UP)
     return Fault(name, course, message, read_attributes(item or {}), hot)
 

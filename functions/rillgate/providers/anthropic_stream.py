@@ -31,7 +31,7 @@ from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.usage import Usage
 from rillgate.providers.anthropic_errors import anthropic_error_from_object
-from rillgate.wire.loose_json import count, loads, loads_or_none, text
+from rillgate.wire.loose_json import UNREADABLE, count, loads, loads_or_none, text
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -105,7 +105,7 @@ class AnthropicStreamDecoder:
         data = frame.data
         try:
             said = _TEXT_EVENT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return self._decode_any(frame)
         if said.type == "content_block_delta" and said.delta.type == "text_delta":
             return [TextDelta(0, said.delta.text)] if said.delta.text else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rillgate.domain.errors import UpstreamError
+from rillgate.wire.loose_json import UNREADABLE
 
 
 class _Model(msgspec.Struct):
@@ -25,5 +26,5 @@ def model_ids(name: str, body: bytes) -> list[str]:
     """
     try:
         return [model.id for model in _MODELS.decode(body).data]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UpstreamError(f"Provider {name!r} sent no list of models.") from error

@@ -19,6 +19,7 @@ from rillgate.providers.json_body import json_body
 from rillgate.providers.ollama_request import body_of
 from rillgate.providers.ollama_stream import OllamaStreamDecoder
 from rillgate.providers.openai_errors import error_from_response
+from rillgate.wire.loose_json import UNREADABLE
 from rillgate.wire.ndjson import NdjsonReader
 
 _PASSED, _TRANSLATED, _DROPPED, _REFUSED = Handling
@@ -87,7 +88,7 @@ class OllamaProvider:
         """`{"models": [{"name": …}]}`."""
         try:
             return [model.name for model in _TAGS.decode(body).models or ()]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise UpstreamError(f"Provider {self._name!r} sent no list of models.") from error
 
     def reader(self) -> NdjsonReader:

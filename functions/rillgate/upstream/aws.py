@@ -20,6 +20,7 @@ from rillgate.domain.ports import Clock
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.aws_credentials import AwsCredentials
 from rillgate.upstream.exchange import Exchange
+from rillgate.wire.loose_json import UNREADABLE
 from rillgate.wire.sigv4 import Credentials, Signer
 
 CONTENT_TYPES = {"dynamodb": "application/x-amz-json-1.0"}
@@ -149,7 +150,7 @@ def parse_refusal(answer: bytes) -> Refusal:
     """Shape: b'{"__type": "com.amazonaws.dynamodb.v20120810#X", "message": "…"}'  →  Refusal("X", "…")"""
     try:
         body = msgspec.json.decode(answer, type=_Body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return Refusal("", "")
     code = (body.type or "").rpartition("#")[2].partition(":")[0]
     return Refusal(code, body.message or body.capital_message or "")

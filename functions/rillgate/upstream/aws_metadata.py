@@ -22,6 +22,7 @@ import msgspec
 from rillgate.domain.errors import CapacityError, UpstreamError
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.exchange import Exchange
+from rillgate.wire.loose_json import UNREADABLE
 from rillgate.wire.sigv4 import Credentials
 
 CONTAINER_TIMEOUT_S = 2.0
@@ -152,9 +153,9 @@ def parse_document(body: bytes, what: str) -> Credentials:
     """
     try:
         document = msgspec.json.decode(body, type=_Document)
-    except msgspec.DecodeError:  # a missing or mistyped field included
+        expires_s = document.expiration.timestamp() if document.expiration else None
+    except (*UNREADABLE, ValueError, OverflowError):  # a missing or mistyped field included, and a year that is none
         raise UpstreamError(f"The {what} answered without AWS credentials.") from None
-    expires_s = document.expiration.timestamp() if document.expiration else None
     return Credentials(document.access_key_id, document.secret_access_key, document.token or None, expires_s)
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What `msgspec.json.decode` raises for bytes that somebody else wrote: no JSON, JSON of another shape, text that is
+not UTF-8, or brackets nested beyond reason. The latter two are no errors of msgspec's own."""
 
 
 def loads(data: bytes) -> Any:
