@@ -18,16 +18,17 @@ from typing import Final
 
 # One token each in o200k_base, together with the space before it, and no two of them become one: so a text has as many
 # tokens as words (tests/chaos/test_plan.py). Some are of two and three bytes a letter, which cuts fall into.
-WORDS: Final = tuple(
-    "river stone water light cloud mountain valley forest bridge garden window letter number paper silver copper iron "
-    "winter summer spring autumn morning evening night music painting story history nature science machine engine "
-    "market village city street house kitchen table chair bread butter coffee sugar salt pepper orange apple lemon "
-    "green yellow purple white black brown small large narrow wide deep high low near far early late quick slow warm "
-    "cold soft hard simple clear quiet open closed first second third fourth fifth north south east west ocean island "
-    "harbor ship sailor captain doctor teacher student farmer soldier king queen child mother father brother sister "
-    "friend animal horse tiger lion bird fish tree flower grass leaf seed rain snow wind storm thunder für über não "
-    "está même année été 中国 日本 мир сила".split()
-)
+_WORDS: Final = """
+river stone water light cloud mountain valley forest bridge garden window letter number paper silver copper iron
+winter summer spring autumn morning evening night music painting story history nature science machine engine
+market village city street house kitchen table chair bread butter coffee sugar salt pepper orange apple lemon
+green yellow purple white black brown small large narrow wide deep high low near far early late quick slow warm
+cold soft hard simple clear quiet open closed first second third fourth fifth north south east west ocean island
+harbor ship sailor captain doctor teacher student farmer soldier king queen child mother father brother sister
+friend animal horse tiger lion bird fish tree flower grass leaf seed rain snow wind storm thunder für über não
+está même année été 中国 日本 мир сила
+"""
+WORDS: Final = tuple(_WORDS.split())
 MODEL: Final = "gpt-4.1-mini"  # its encoding is o200k_base, whoever is said to serve it
 EVERYWHERE: Final = "-"
 EVERY_TIME: Final = 0

@@ -12,13 +12,13 @@ import json
 import ssl
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tests.chaos.apis import APIS, OPENAI, Api
 from tests.chaos.faults import FAULTS, Asked
-from tests.chaos.plan import EVERYWHERE, Plan, plan_in
+from tests.chaos.plan import EVERYWHERE, plan_in
 from tests.fakes import http
 from tests.fakes.exchange import linger_none
 
