@@ -7,10 +7,10 @@ never just stop: a stream's body ends with its dialect's terminal event, or with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -163,33 +163,53 @@ class MessagesStream(Stream):
             raise Wrong(f"an event {name!r} of the type {kind!r}")
         if kind not in ("message_start", "ping", "error") and not self.begun:
             raise Wrong(f"{kind!r} before the message's start")
-        match kind:
-            case "message_start":
-                if self.begun:
-                    raise Wrong("a second message")
-                self.begun = True
-            case "content_block_start":
-                if self.open_block is not None:
-                    raise Wrong("a block within a block")
-                self.open_block = frame["index"]
-                if text := frame["content_block"].get("text"):
-                    self._text(text)
-            case "content_block_delta":
-                if frame["index"] != self.open_block:
-                    raise Wrong(f"more of block {frame['index']}, and {self.open_block} is open")
-                self._text(frame["delta"]["text"])
-            case "content_block_stop":
-                self.open_block = None
-            case "message_delta":
-                self.finish = frame["delta"]["stop_reason"]
-            case "message_stop":
-                self.ended = True
-            case "error":
-                self._failed(frame["error"].get("details", {}).get("error_code", frame["error"]["type"]))
-            case "ping":
-                self.beats += 1
-            case _:
-                raise Wrong(f"an event of another kind: {kind!r}")
+        if kind not in self._KINDS:
+            raise Wrong(f"an event of another kind: {kind!r}")
+        self._KINDS[kind](self, frame)
+
+    def _start(self, frame: dict[str, Any]) -> None:
+        if self.begun:
+            raise Wrong("a second message")
+        self.begun = True
+
+    def _open(self, frame: dict[str, Any]) -> None:
+        if self.open_block is not None:
+            raise Wrong("a block within a block")
+        self.open_block = frame["index"]
+        if text := frame["content_block"].get("text"):
+            self._text(text)
+
+    def _delta(self, frame: dict[str, Any]) -> None:
+        if frame["index"] != self.open_block:
+            raise Wrong(f"more of block {frame['index']}, and {self.open_block} is open")
+        self._text(frame["delta"]["text"])
+
+    def _close(self, frame: dict[str, Any]) -> None:
+        self.open_block = None
+
+    def _finish(self, frame: dict[str, Any]) -> None:
+        self.finish = frame["delta"]["stop_reason"]
+
+    def _end(self, frame: dict[str, Any]) -> None:
+        self.ended = True
+
+    def _error(self, frame: dict[str, Any]) -> None:
+        error = frame["error"]
+        self._failed(error.get("details", {}).get("error_code", error["type"]))
+
+    def _ping(self, frame: dict[str, Any]) -> None:
+        self.beats += 1
+
+    _KINDS: ClassVar[dict[str, Callable[[MessagesStream, dict[str, Any]], None]]] = {
+        "message_start": _start,
+        "content_block_start": _open,
+        "content_block_delta": _delta,
+        "content_block_stop": _close,
+        "message_delta": _finish,
+        "message_stop": _end,
+        "error": _error,
+        "ping": _ping,
+    }
 
 
 def whole_words(messages: bool, plan: Plan, body: bytes) -> int:

@@ -5,7 +5,8 @@ RillgateError
 │   ├── AuthError            no key, or none that may do this; 401 or 403
 │   └── BudgetError          a limit stands in the way; 429 or 403
 ├── CapacityError            ours: too many streams, shutting down; 503 with Retry-After
-│   └── BudgetUnavailable    the ledger's store did not answer; 503
+│   ├── BudgetUnavailable    the ledger's store did not answer; 503
+│   └── BudgetUnreadable     what stands there is nothing that this version knows; 503, whatever `on_error` says
 ├── UpstreamError            the provider's: a 5xx (or its own 4xx passed on)
 │   ├── UpstreamTimeout      it fell silent past its deadline; 504
 │   └── UpstreamTruncated    it ended without its terminal event; 502
@@ -117,6 +118,12 @@ class BudgetUnavailable(CapacityError):
     """The ledger's store did not answer in time, so nothing can be authorized; the same request may succeed soon."""
 
     code = "budget_unavailable"
+
+
+class BudgetUnreadable(CapacityError):
+    """A budget or a key stands in the store as this version cannot read it. It would be wrong to take it for none."""
+
+    code = "budget_unreadable"
 
 
 class UpstreamError(RillgateError):

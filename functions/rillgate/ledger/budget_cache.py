@@ -14,6 +14,7 @@ from rillgate.domain.ports import Clock
 from rillgate.ledger.budgets import read_budget
 from rillgate.ledger.keys import budget_key
 from rillgate.ledger.store import Store
+from rillgate.ledger.writes import Item
 
 AGE_S = 10.0
 SCOPES_MAX = 20_000  # users and models are named by clients
@@ -25,27 +26,29 @@ class BudgetCache:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._known: dict[str, tuple[float, Budget]] = {}
+        self._known: dict[str, tuple[float, Budget | ValueError]] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
 
     async def of(self, scopes: Collection[str]) -> dict[str, Budget]:
         """The budgets of these scopes, at most `AGE_S` old.
 
-        Raises: StoreUnavailable
+        Raises:
+            StoreUnavailable
+            ValueError: as `read_budget`, for one of these scopes.
         """
         fresh = {scope: self._known[scope][1] for scope in scopes if self._is_fresh(scope)}
         missing = [scope for scope in scopes if scope not in fresh]
         if missing:
             await self._read(missing)  # may crowd out what was fresh
-        return {scope: fresh[scope] if scope in fresh else self._known[scope][1] for scope in scopes}
+        return {scope: _readable(fresh[scope] if scope in fresh else self._known[scope][1]) for scope in scopes}
 
     async def again(self, scope: str) -> Budget:
         """The budget as it is now.
 
-        Raises: StoreUnavailable
+        Raises: as `of`.
         """
         await self._read_now([scope])
-        return self._known[scope][1]
+        return _readable(self._known[scope][1])
 
     def _is_fresh(self, scope: str) -> bool:
         known = self._known.get(scope)
@@ -74,6 +77,20 @@ class BudgetCache:
         now = self._clock.now()
         for scope, item in zip(scopes, items, strict=True):
             self._known.pop(scope, None)
-            self._known[scope] = (now, UNLIMITED if item is None else read_budget(item))
+            self._known[scope] = (now, UNLIMITED if item is None else _read(item))
         while len(self._known) > SCOPES_MAX:
             del self._known[next(iter(self._known))]
+
+
+def _read(item: Item) -> Budget | ValueError:
+    """What cannot be read is remembered too: it shall fail those who ask for it, and nobody who is read beside it."""
+    try:
+        return read_budget(item)
+    except ValueError as error:
+        return error
+
+
+def _readable(budget: Budget | ValueError) -> Budget:
+    if isinstance(budget, ValueError):
+        raise ValueError(*budget.args)
+    return budget

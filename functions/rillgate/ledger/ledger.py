@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rillgate.budget.holds import more_amounts
-from rillgate.domain.errors import BudgetUnavailable
+from rillgate.domain.errors import BudgetUnavailable, BudgetUnreadable
 from rillgate.domain.limits import GLOBAL, NOTHING, UNLIMITED, Amounts, Budget
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Ask, Grant, Level, Record, ScopeHold
@@ -40,7 +40,8 @@ class StoreLedger:
     Args:
         grace_s: how long after its expiry a hold is captured; more than clocks differ.
         quota_status: 429, or 403 for clients that expect it, where a day's, month's or total budget is used up.
-        tell: called with an event's name and fields: `budget_warning`, `hold_captured`, `ledger_upkeep_failed`.
+        tell: called with an event's name and fields: `budget_warning`, `hold_captured`, `ledger_upkeep_failed`,
+            `ledger_unreadable`.
     """
 
     def __init__(self, store: Store, clock: Clock, *, grace_s: float, tell: Tell, quota_status: int = 429) -> None:
@@ -57,10 +58,8 @@ class StoreLedger:
 
     async def authorize(self, ask: Ask) -> Grant:
         """Hold what a request may take, in all of its scopes or in none. See `domain.ports.Ledger`."""
-        try:
+        with self._mapped():
             budgets = await self._charged(ask)
-        except StoreUnavailable as error:
-            raise unavailable() from error
         admission = Admission(
             self._store,
             self._budgets,
@@ -72,9 +71,8 @@ class StoreLedger:
             settled=self._settled,
         )
         try:
-            return await admission.run()
-        except StoreUnavailable as error:
-            raise unavailable() from error
+            with self._mapped():
+                return await admission.run()
         finally:
             for hold in admission.to_void():
                 self._later(self._void(ask.hold_id, hold))
@@ -110,11 +108,9 @@ class StoreLedger:
 
     async def levels(self, scopes: Sequence[str]) -> Sequence[Level]:
         """How full the limits of these scopes are now. See `domain.ports.Ledger`."""
-        try:
+        with self._mapped():
             budgets = await self._budgets.of(scopes)
             items = await self._store.read([scope_key(scope) for scope in scopes])
-        except StoreUnavailable as error:
-            raise unavailable() from error
         now_s = self._clock.wall()
         return [
             level(scope, limit, item or EMPTY, now_s)
@@ -142,6 +138,17 @@ class StoreLedger:
     async def aclose(self) -> None:
         """Finish what goes on in the background."""
         await self.quiet(None)
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """What went wrong with the store or with what stands there, as a client is told it."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            raise unavailable() from error
+        except ValueError as error:
+            self._tell("ledger_unreadable", error=str(error))
+            raise unreadable() from error
 
     async def _charged(self, ask: Ask) -> dict[str, Budget]:
         """The scopes that are charged: those with a budget, and every key's; where there is none, `global`."""
@@ -265,6 +272,12 @@ async def _all(work: list[Coroutine[Any, Any, None]]) -> Sequence[BaseException 
 def unavailable() -> BudgetUnavailable:
     """The store did not answer."""
     return BudgetUnavailable("The budget of this request cannot be checked now; try again.", retry_after_s=1)
+
+
+def unreadable() -> BudgetUnreadable:
+    """What stands in the store is nothing that this version knows."""
+    said = "The budget of this request cannot be read; whoever runs this gateway finds why in its log."
+    return BudgetUnreadable(said, should_retry=False)
 
 
 async def sleep(clock: Clock, seconds: float) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from rillgate.domain.errors import BudgetUnavailable
+from rillgate.domain.errors import BudgetUnavailable, BudgetUnreadable
 from rillgate.domain.principal import VirtualKey
 from rillgate.ledger.keys import ticket_secret_key, used_ticket_key, virtual_key_key
 from rillgate.ledger.store import TTL, Store
@@ -69,7 +69,10 @@ class StoreKeyVault:
     async def key(self, key_id: str) -> VirtualKey | None:
         """As the port says."""
         item = await self._read(virtual_key_key(key_id))
-        return None if item is None else virtual_key(item)
+        try:
+            return None if item is None else virtual_key(item)
+        except ValueError as error:
+            raise BudgetUnreadable(f"The key {key_id!r} cannot be read: {error}.", should_retry=False) from error
 
     async def ticket_secret(self) -> bytes:
         """As the port says. Asks the store once in the life of a process."""

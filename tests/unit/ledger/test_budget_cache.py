@@ -11,7 +11,7 @@ from rillgate.domain.limits import UNLIMITED
 from rillgate.ledger import budget_cache
 from rillgate.ledger.budget_cache import AGE_S, BudgetCache
 from rillgate.ledger.keys import budget_key
-from rillgate.ledger.writes import StoreUnavailable
+from rillgate.ledger.writes import Put, StoreUnavailable, Write
 from tests.fakes.dynamodb import FakeDynamoDb, Fault, no_fault
 from tests.unit.ledger.ledger_support import Desk, GatedStore, blocked, fake_store
 
@@ -137,3 +137,17 @@ async def test_fresh_budget_that_is_crowded_out_meanwhile_is_still_given(
     await desk.cache.of([desk.key])
     await desk.cache.of(["model:0"])
     assert await desk.cache.of([desk.key, "model:1"]) == {desk.key: budget, "model:1": UNLIMITED}
+
+
+async def test_budget_that_cannot_be_read_fails_those_who_ask_for_it_alone(desk: CacheDesk) -> None:
+    """Others that are read in the same breath get theirs; and it is not asked for again before its time."""
+    budget = await desk.set_budget(desk.user, "tokens/day=5")
+    await desk.store.write(Write(budget_key(desk.key), (Put("limits", "{"),)))
+    asked = await asyncio.gather(
+        desk.cache.of([desk.key, desk.user]), desk.cache.of([desk.user]), return_exceptions=True
+    )
+    assert isinstance(asked[0], ValueError)
+    assert asked[1] == {desk.user: budget}
+    with pytest.raises(ValueError, match=r"."):
+        await desk.cache.of([desk.key])
+    assert len(desk.gated.reads) == 1
