@@ -80,8 +80,22 @@ def read_counter(name: str) -> Counter | None:
 
 
 def over(item: Item, now_s: float) -> list[str]:
-    """Counters, and marks of counters, whose windows are long over."""
-    return [name for name in item if (found := read_counter(name.removeprefix(WARNED))) and found.is_over(now_s)]
+    """Counters, and marks of counters, whose windows are long over.
+
+    The clock alone does not say so: one that is days ahead for a moment would have what was spent today forgotten. So
+    as many later windows must have been counted in as a window is kept.
+    """
+    found = [(name, each) for name in item if (each := read_counter(name.removeprefix(WARNED))) is not None]
+    later = {(each.meter, each.window): set[int]() for _, each in found}
+    for name, each in found:
+        if not name.startswith(WARNED):
+            later[each.meter, each.window].add(each.number)
+    return [
+        name
+        for name, each in found
+        if each.is_over(now_s)
+        and sum(number > each.number for number in later[each.meter, each.window]) >= _KEPT_WINDOWS[each.window]
+    ]
 
 
 class Hold(msgspec.Struct, frozen=True):

@@ -77,7 +77,17 @@ def test_over_of_counter_and_its_mark_comes_some_windows_later(window: Window, k
     for name in (Counter(Meter.COST, window, kept).name, Counter(Meter.COST, window, gone + 5).name):
         assert over({name: 1, f"w{name}": 50}, AT_S) == []
     name = Counter(Meter.COST, window, gone).name
-    assert over({name: 1, f"w{name}": 50}, AT_S) == [name, f"w{name}"]
+    later = {Counter(Meter.COST, window, gone + more).name: 1 for more in range(1, 5)}
+    assert over({name: 1, f"w{name}": 50, **later}, AT_S) == [name, f"w{name}"]
+
+
+@pytest.mark.parametrize("window", [Window.MINUTE, Window.DAY, Window.MONTH])
+def test_over_never_takes_what_a_clock_that_was_ahead_for_a_moment_calls_old(window: Window) -> None:
+    """Its one window may stand there, and its mark, and other meters' windows: today's spending is not forgotten."""
+    now, ahead = Counter(Meter.TOKENS, window, 30_000), Counter(Meter.TOKENS, window, 30_100)
+    others = {Counter(Meter.REQUESTS, window, 30_000 + more).name: 1 for more in range(9)}
+    item = {now.name: 7, f"w{now.name}": 50, ahead.name: 1, f"w{ahead.name}": 50, **others}
+    assert now.name not in over(item, 9 * 10**10)
 
 
 def test_over_of_totals_marks_and_holds_never_comes() -> None:
