@@ -43,6 +43,10 @@ class FakeClock:
         """Seconds since 1970-01-01 UTC; moves with `now()`."""
         return self._now + self._wall_offset
 
+    def step(self, seconds: float) -> None:
+        """Set the time of day, as an operator or NTP does: forwards or back, and `now()` knows nothing of it."""
+        self._wall_offset += seconds
+
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> FakeTimerHandle:
         """Run `callback` when the clock has been advanced by `delay_s`; at once in the next `advance` for 0 or less."""
         handle = FakeTimerHandle(self._now + max(delay_s, 0.0), callback)

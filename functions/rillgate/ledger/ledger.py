@@ -19,6 +19,7 @@ from rillgate.domain.limits import GLOBAL, NOTHING, UNLIMITED, Amounts, Budget
 from rillgate.domain.ports import Clock
 from rillgate.domain.spending import Ask, Grant, Level, Record, ScopeHold
 from rillgate.ledger.admission import Admission, with_own
+from rillgate.ledger.arrears import Arrears
 from rillgate.ledger.budget_cache import BudgetCache
 from rillgate.ledger.expressions import HoldWrites, charge_late
 from rillgate.ledger.growth import Growth, Refused
@@ -41,7 +42,7 @@ class StoreLedger:
         grace_s: how long after its expiry a hold is captured; more than clocks differ.
         quota_status: 429, or 403 for clients that expect it, where a day's, month's or total budget is used up.
         tell: called with an event's name and fields: `budget_warning`, `hold_captured`, `ledger_upkeep_failed`,
-            `ledger_unreadable`.
+            `ledger_unreadable`, `ledger_caught_up`.
     """
 
     def __init__(self, store: Store, clock: Clock, *, grace_s: float, tell: Tell, quota_status: int = 429) -> None:
@@ -53,7 +54,9 @@ class StoreLedger:
         self._budgets = BudgetCache(store, clock)
         self._growth = Growth(store, self._budgets, clock)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._upkeep = Upkeep(store, clock, grace_s, tell, self._later)
+        self._live: dict[str, float] = {}  # ids of holds whose requests run here, and until when by the monotonic clock
+        self._upkeep = Upkeep(store, clock, grace_s, tell, self._later, is_live=self._is_live)
+        self._arrears = Arrears(clock, sleep, tell)
         self._settling: dict[str, set[asyncio.Future[None]]] = {}
 
     async def authorize(self, ask: Ask) -> Grant:
@@ -70,9 +73,13 @@ class StoreLedger:
             quota_status=self._quota_status,
             settled=self._settled,
         )
+        self._live[ask.hold_id] = self._clock.now() + ask.lifetime_s + self._grace_s
         try:
             with self._mapped():
                 return await admission.run()
+        except BaseException:
+            self._live.pop(ask.hold_id, None)
+            raise
         finally:
             for hold in admission.to_void():
                 self._later(self._void(ask.hold_id, hold))
@@ -92,7 +99,24 @@ class StoreLedger:
         return True
 
     async def settle(self, grant: Grant, actual: Amounts, record: Record) -> None:
-        """Charge what was taken, release the rest, keep the record. See `domain.ports.Ledger`."""
+        """Charge what was taken, release the rest, keep the record. See `domain.ports.Ledger`.
+
+        What the store does not take now is tried again in the background, until the hold would be captured.
+        """
+        try:
+            await self._settle_all(grant, actual, record)
+        except StoreUnavailable as error:
+            self._owe(grant, actual, record)
+            raise unavailable() from error
+        except asyncio.CancelledError:
+            self._owe(grant, actual, record)
+            raise
+        except BaseException:
+            self._live.pop(grant.ask.hold_id, None)
+            raise
+        self._live.pop(grant.ask.hold_id, None)
+
+    async def _settle_all(self, grant: Grant, actual: Amounts, record: Record) -> None:
         with self._under_way(list(grant.holds)):
             # The record comes first: a process that dies in between leaves holds that are captured beside a record
             # that explains them, and never a charge that no record is of.
@@ -101,10 +125,30 @@ class StoreLedger:
             work += [] if kept else [self._keep(record)]
             results = await _all(work)
         for result in results:
-            if isinstance(result, StoreUnavailable):
-                raise unavailable() from result
             if isinstance(result, BaseException):
                 raise result
+
+    def _owe(self, grant: Grant, actual: Amounts, record: Record) -> None:
+        """Settle later. The record comes first, as in `_settle_all`."""
+
+        async def settle() -> None:
+            await self._store.write(record_write(record))
+            for hold in list(grant.holds.values()):
+                await self._settle_once(grant.ask.hold_id, hold, actual)
+                grant.holds.pop(hold.scope, None)
+
+        def over() -> None:
+            self._live.pop(grant.ask.hold_id, None)
+
+        live_s = self._live.get(grant.ask.hold_id, 0.0) - self._clock.now()
+        self._arrears.add(settle, over, max(live_s, self._patience_s(grant.expires_s)))
+
+    def _is_live(self, hold_id: str) -> bool:
+        return self._clock.now() < self._live.get(hold_id, 0.0)
+
+    def _patience_s(self, expires_s: float) -> float:
+        """How long a hold can still be settled: until somebody captures it."""
+        return max(0.0, expires_s + self._grace_s - self._clock.wall())
 
     async def levels(self, scopes: Sequence[str]) -> Sequence[Level]:
         """How full the limits of these scopes are now. See `domain.ports.Ledger`."""
@@ -136,8 +180,9 @@ class StoreLedger:
         return not self._tasks
 
     async def aclose(self) -> None:
-        """Finish what goes on in the background."""
+        """Finish what goes on in the background, and try once more what the store did not take."""
         await self.quiet(None)
+        await self._arrears.aclose()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -216,12 +261,16 @@ class StoreLedger:
             return
 
     async def _void(self, hold_id: str, hold: ScopeHold) -> None:
-        """Take a hold away that may or may not be there, as far as the store lets us; else it is captured."""
+        """Take a hold away that may or may not be there, as soon as the store lets us."""
         with self._under_way([hold.scope]):
             try:
                 await self._settle_once(hold_id, hold, NOTHING)
             except StoreUnavailable:
-                pass
+                self._arrears.add(
+                    lambda: self._settle_once(hold_id, hold, NOTHING),
+                    lambda: None,
+                    self._patience_s(read_hold(hold.value).expires_s),
+                )
 
     async def _is_kept(self, record: Record) -> bool:
         try:

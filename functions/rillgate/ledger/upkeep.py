@@ -34,14 +34,25 @@ class Upkeep:
 
     Args:
         later: does something in the background.
+        is_live: whether this hold's request runs here, whatever the time of day: that may have been set meanwhile.
     """
 
-    def __init__(self, store: Store, clock: Clock, grace_s: float, tell: Callable[..., None], later: Later) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        grace_s: float,
+        tell: Callable[..., None],
+        later: Later,
+        *,
+        is_live: Callable[[str], bool] = lambda hold_id: False,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._grace_s = grace_s
         self._tell = tell
         self._later = later
+        self._is_live = is_live
         self._seen: dict[str, Item] = {}  # by scope, without its holds
         self._asked: dict[str, int] = {}  # by scope: how often since the whole item was asked for
         self._announced: dict[tuple[str, str, int], None] = {}  # in the order in which they were
@@ -77,7 +88,8 @@ class Upkeep:
 
     def expired(self, item: Item) -> dict[str, Hold]:
         """Holds whose time and grace are over."""
-        return dict(islice(expired(item, self._clock.wall() - self._grace_s), CAPTURED_MAX))
+        found = expired(item, self._clock.wall() - self._grace_s)
+        return dict(islice((each for each in found if not self._is_live(each[0])), CAPTURED_MAX))
 
     async def capture(self, scope: str, dead: dict[str, Hold]) -> Item:
         """Capture holds that died, and record them; gives the item as it is then.
