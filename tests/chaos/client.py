@@ -83,12 +83,54 @@ class Got:
     headers: http.Headers = field(default_factory=lambda: http.Headers([]))
 
 
+class _Reading:
+    """One answer's body while it comes."""
+
+    def __init__(self, got: Got, body: http.Body) -> None:
+        self.got = got
+        self.taken = 0
+        self._body = body
+        self._whole = bytearray()
+        streamed = got.status == 200 and got.headers.get("content-type", "").startswith("text/event-stream")
+        self._stream = got.ask.answer() if streamed else None
+
+    def take(self, wire: bytearray) -> bool:
+        """What has come; True where that is all.
+
+        Raises: Wrong
+        """
+        data = self._body.take(wire)
+        self.taken += len(data)
+        if self._stream is not None:
+            self._stream.feed(data)
+            self.got.words = self._stream.words
+        else:
+            self._whole += data
+        if self._body.complete:
+            self._end()
+        return self._body.complete
+
+    def _end(self) -> None:
+        got, messages = self.got, self.got.ask.dialect == "messages"
+        if self._stream is not None:
+            self._stream.finished()
+            got.outcome = self._stream.outcome
+        elif got.status != 200:
+            got.outcome = f"{got.status} {error_code(messages, got.status, bytes(self._whole))}"
+        elif got.ask.stream:
+            raise Wrong("a whole answer where a stream was asked for")
+        else:
+            got.words = whole_words(messages, got.ask.plan, bytes(self._whole))
+            got.outcome = "whole"
+
+
 class ChaosClient:
     """One connection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._wire = bytearray()
+        self._reading: _Reading | None = None
 
     @classmethod
     async def open(cls, port: int, *, rcvbuf: int | None = None) -> ChaosClient:
@@ -124,43 +166,31 @@ class ChaosClient:
         return http.Body(got.headers, until_close=True)
 
     async def read(self, got: Got, *, bytes_max: int | None = None, pause_s: float = 0.0) -> bool:
-        """One answer, to its end; False where `bytes_max` of the body came first.
+        """One answer, to its end; False where more than `bytes_max` of the body came first: `finish` reads on.
 
         Args: pause_s: between two reads.
         Raises: Wrong
         """
-        body = await self.head(got)
-        messages = got.ask.dialect == "messages"
-        streamed = got.status == 200 and got.headers.get("content-type", "").startswith("text/event-stream")
-        stream = got.ask.answer() if streamed else None
-        whole = bytearray()
-        taken = 0
-        while True:
-            data = body.take(self._wire)
-            taken += len(data)
-            if stream is not None:
-                stream.feed(data)
-                got.words = stream.words
-            else:
-                whole += data
-            if body.complete:
-                break
-            if bytes_max is not None and taken > bytes_max:
+        self._reading = _Reading(got, await self.head(got))
+        return await self._go_on(self._reading, bytes_max, pause_s)
+
+    async def finish(self, got: Got, *, pause_s: float = 0.0) -> None:
+        """The rest of an answer whose beginning was read.
+
+        Raises: Wrong
+        """
+        assert self._reading is not None
+        assert self._reading.got is got
+        await self._go_on(self._reading, None, pause_s)
+
+    async def _go_on(self, reading: _Reading, bytes_max: int | None, pause_s: float) -> bool:
+        while not reading.take(self._wire):
+            if bytes_max is not None and reading.taken > bytes_max:
                 return False
             if pause_s:
                 await asyncio.sleep(pause_s)
             if not await self._receive():
-                raise Wrong(f"the body ended before its end, after {got.words} words")
-        if stream is not None:
-            stream.finished()
-            got.outcome = stream.outcome
-        elif got.status == 200:
-            if got.ask.stream:
-                raise Wrong("a whole answer where a stream was asked for")
-            got.words = whole_words(messages, got.ask.plan, bytes(whole))
-            got.outcome = "whole"
-        else:
-            got.outcome = f"{got.status} {error_code(messages, got.status, bytes(whole))}"
+                raise Wrong(f"the body ended before its end, after {reading.got.words} words")
         return True
 
     def reset(self) -> None:
