@@ -12,7 +12,7 @@ import json
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -132,19 +132,8 @@ class ChaosProvider:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def variables(self) -> dict[str, str]:
-        """What makes a gateway use it: a provider for each API, named after it."""
-        found: dict[str, str] = {}
-        for name, port in self.ports.items():
-            kind = OPENAI.name if name == SECURE else name
-            scheme, host = ("https", "localhost") if name == SECURE else ("http", "127.0.0.1")
-            path = "/v1" if kind == OPENAI.name else ""
-            stem = f"RILLGATE_PROVIDERS__{name.upper()}"
-            found |= {f"{stem}__KIND": kind, f"{stem}__BASE_URL": f"{scheme}://{host}:{port}{path}"}
-            if kind == "bedrock":
-                found |= {f"{stem}__REGION": "us-east-1"}
-            if kind != "ollama":
-                found |= {f"{stem}__API_KEY": "env:CHAOS_KEY", "CHAOS_KEY": "fake-key-of-the-chaos"}
-        return found
+        """See `variables_of`."""
+        return variables_of(self.ports)
 
     async def __aenter__(self) -> ChaosProvider:
         listening: Sequence[tuple[str, Api, ssl.SSLContext | None]] = [
@@ -166,7 +155,7 @@ class ChaosProvider:
         if self.errors:
             raise self.errors[0]
 
-    def _serving(self, api: Api):  # type: ignore[no-untyped-def]
+    def _serving(self, api: Api) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
@@ -175,6 +164,22 @@ class ChaosProvider:
             await Connection(api, self, reader, writer).serve()
 
         return serve
+
+
+def variables_of(ports: Mapping[str, int]) -> dict[str, str]:
+    """What makes a gateway use these ports: a provider for each API, named after it."""
+    found: dict[str, str] = {"CHAOS_KEY": "fake-key-of-the-chaos"}
+    for name, port in ports.items():
+        kind = OPENAI.name if name == SECURE else name
+        scheme, host = ("https", "localhost") if name == SECURE else ("http", "127.0.0.1")
+        path = "/v1" if kind == OPENAI.name else ""
+        stem = f"RILLGATE_PROVIDERS__{name.upper()}"
+        found |= {f"{stem}__KIND": kind, f"{stem}__BASE_URL": f"{scheme}://{host}:{port}{path}"}
+        if kind == "bedrock":
+            found[f"{stem}__REGION"] = "us-east-1"
+        if kind != "ollama":
+            found[f"{stem}__API_KEY"] = "env:CHAOS_KEY"
+    return found
 
 
 async def _run(certificate: str | None) -> None:

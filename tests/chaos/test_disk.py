@@ -1,4 +1,4 @@
-"""The ledger's file cannot be written: the disk is full, or another process has it locked. With a real `rillgate serve`."""
+"""The file of the ledger cannot be written: the disk is full, or another process has it locked. In real processes."""
 
 from __future__ import annotations
 

@@ -12,6 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
+TOKENS_MAX: Final = 100_000_000
+"""What one request can have is a hundredth of it. A server that miscounts must not use up a budget of years, nor write a
+number that no store keeps."""
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What `msgspec.json.decode` raises for bytes that somebody else wrote: no JSON, JSON of another shape, text that is
 not UTF-8, or brackets nested beyond reason. The latter two are no errors of msgspec's own."""
@@ -59,8 +62,8 @@ def text(value: Any) -> str:
 
 
 def count(value: Any) -> int | None:
-    """A count of tokens; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A count of tokens; None for anything else, and for more than any request can have."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= TOKENS_MAX else None
 
 
 def _whole_characters(value: Any) -> Any:

@@ -39,7 +39,18 @@ def test_object_keeps_everything_that_is_written_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(7, 7), (0, 0), (-1, None), (True, None), (1.5, None), ("7", None), (None, None)]
+    ("value", "expected"),
+    [
+        (7, 7),
+        (0, 0),
+        (10**8, 10**8),
+        (10**8 + 1, None),
+        (-1, None),
+        (True, None),
+        (1.5, None),
+        ("7", None),
+        (None, None),
+    ],
 )
 def test_count_is_a_whole_number_of_tokens(value: Any, expected: int | None) -> None:
     """Nothing else is one: unknown is not zero."""
