@@ -74,8 +74,9 @@ class Connection:
 
     def reset(self) -> None:
         self._over = True
-        with contextlib.suppress(OSError):
-            linger_none(self._writer.get_extra_info("socket"))
+        if not self._writer.is_closing():  # else the gateway was faster, and there is no socket any more
+            with contextlib.suppress(OSError):
+                linger_none(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
     def close(self) -> None:

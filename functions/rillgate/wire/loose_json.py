@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 TOKENS_MAX: Final = 100_000_000
-"""What one request can have is a hundredth of it. A server that miscounts must not use up a budget of years, nor write a
-number that no store keeps."""
+"""What one request can have is a hundredth of it. A server that miscounts must not use up a budget of years, nor have a
+number written that no store keeps."""
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What `msgspec.json.decode` raises for bytes that somebody else wrote: no JSON, JSON of another shape, text that is
 not UTF-8, or brackets nested beyond reason. The latter two are no errors of msgspec's own."""
