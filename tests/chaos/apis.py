@@ -112,7 +112,12 @@ def _message(**more: Any) -> dict[str, Any]:
 
 
 def _anthropic_opening() -> bytes:
-    begun = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": anthropic_usage(INPUT_TOKENS, 1)}
+    begun: dict[str, Any] = {
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": anthropic_usage(INPUT_TOKENS, 1),
+    }
     block = _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
     return _event("message_start", message=_message(**begun)) + block
 

@@ -106,7 +106,9 @@ async def run(options: Options) -> Report:
         ledger = LedgerInTest(url, store, {"RILLGATE_LEDGER__URL": url})
         ledger.set_limits("global", f"tokens/total={FAR}")
         key, scope = await ledger.new_key(f"tokens/total={FAR}")
-        served = await stack.enter_async_context(serving(**_variables(provider.ports, folder), **ledger.variables))
+        served = await stack.enter_async_context(
+            serving(cwd=None, port=0, **_variables(provider.ports, folder), **ledger.variables)
+        )
         await served.ready()
         story = _Story(report, served=served, ledger=ledger, folder=folder, key=key, scopes=(scope, "global"))
         await story.tell()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -160,7 +161,7 @@ async def test_disk_full_refuses_in_each_dialect_and_owes_what_was_spent(disk: t
         assert (await gateway.ask(Ask(Plan(400)))).outcome == "stop"
         await gateway.served.logs(f'"request_id":"{gateway.got[-1].request_id}"')
         await asyncio.gather(*(gateway.ask(Ask(Plan(500 + number))) for number in range(STREAMS)))
-        gateway.served.signal(2)
+        gateway.served.signal(signal.SIGINT)
         assert await gateway.served.ended() == 0
         await gateway.books_are_right()
 
@@ -176,7 +177,7 @@ async def test_disk_full_serves_and_counts_where_that_is_allowed(disk: tuple[Pat
         assert (await gateway.ask(Ask(Plan(300)))).outcome == "stop"
         _, metrics = await gateway.served.get("/metrics")
         assert b"llm_unaccounted_requests_total 3.0" in metrics
-        gateway.served.signal(2)
+        gateway.served.signal(signal.SIGINT)
         assert await gateway.served.ended() == 0
         gateway.got = [got for got in gateway.got if got not in free]
         await gateway.books_are_right()
@@ -197,6 +198,6 @@ async def test_file_locked_by_another_process_refuses_and_owes_what_was_spent(tm
             other.execute("ROLLBACK")
         await gateway.served.logs("ledger_caught_up")
         assert (await gateway.ask(Ask(Plan(400)))).outcome == "stop"
-        gateway.served.signal(2)
+        gateway.served.signal(signal.SIGINT)
         assert await gateway.served.ended() == 0
         await gateway.books_are_right()

@@ -20,7 +20,8 @@ URI = "urn:rillgate"
 # What the server, CORS and browsers' own rules add: of HTTP, and no part of what a route says.
 OF_HTTP = {
     *("date", "server", "content-type", "content-length", "transfer-encoding", "connection", "vary", "allow"),
-    *("content-security-policy", "referrer-policy", "x-content-type-options"),
+    *("content-security-policy", "referrer-policy", "x-content-type-options", "cross-origin-opener-policy"),
+    *("cross-origin-resource-policy", "permissions-policy", "cache-control"),
 }
 CORS = "access-control-"
 

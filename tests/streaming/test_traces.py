@@ -189,10 +189,12 @@ async def test_line_that_a_connection_causes_is_of_the_request_that_it_serves(lo
     async with FakeProvider() as fake, gateway_for(fake, ledger=ledger, ledger__mode="elastic") as g:
         fake.by_model["short"] = chat(["hi"])
         fake.by_model["gpt-4o"] = runaway(200)
-        for model in ("short", "gpt-4o"):  # one connection, made within the first request
+        opened = []
+        for model in ("short", "gpt-4o"):  # on one connection, made within the first request
             await ask(g, "POST", CHAT, json=chat_body(model=model, max_tokens=1000))
             await g.idle()
-        assert fake.connections_opened == 1
+            opened.append(fake.connections_opened)
+        assert opened[0] == opened[1]
     found = lines(log)
     _, second = (line["request_id"] for line in found if line["event"] == "request")
     assert [line["request_id"] for line in found if line["event"] == "ledger_failed"] == [second]

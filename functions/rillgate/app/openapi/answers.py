@@ -75,6 +75,7 @@ CAUSES: Final = {
     401: "No key, or none that is valid.",
     403: "The key does not allow it; or keys are off, and a stranger asks.",
     404: "There is no such thing here.",
+    408: "The body did not come in time.",
     409: "It was cancelled.",
     413: "The body is too large.",
     429: "A limit stands in the way, or the provider's own.",
@@ -90,8 +91,9 @@ BY_HEADER: Final = "AnyError"  # Anthropic's shape for whoever sends `anthropic-
 
 
 def answer(description: str, schema: Schema | None, *headers: str, content_type: str = JSON) -> Response:
-    """One answer; without a schema it has no body."""
-    response: Response = {"description": description, "headers": _headers(*_IDS, *headers)}
+    """One answer; without a schema it has no body. JSON is for nobody else to keep."""
+    unshared = ("cache-control",) if schema is not None and content_type == JSON else ()
+    response: Response = {"description": description, "headers": _headers(*dict.fromkeys((*_IDS, *headers, *unshared)))}
     if schema is not None:
         response["content"] = {content_type: {"schema": schema}}
     return response

@@ -196,7 +196,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         body_required=False,
         parameters=_ASKING,
         answers={
-            "200": answer("The ticket, shown this once.", ref("Ticket"), "cache-control"),
+            "200": answer("The ticket, shown this once.", ref("Ticket")),
             **errors(BY_HEADER, *KEYED, 400, 413),
         },
     ),
@@ -206,7 +206,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         tag="control",
         parameters=_ASKING,
         answers={
-            "200": answer("Every scope of the caller.", ref("UsageReport"), "cache-control"),
+            "200": answer("Every scope of the caller.", ref("UsageReport")),
             **errors(BY_HEADER, *KEYED),
         },
     ),
