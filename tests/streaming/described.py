@@ -21,7 +21,7 @@ URI = "urn:rillgate"
 OF_HTTP = {
     *("date", "server", "content-type", "content-length", "transfer-encoding", "connection", "vary", "allow"),
     *("content-security-policy", "referrer-policy", "x-content-type-options", "cross-origin-opener-policy"),
-    *("cross-origin-resource-policy", "permissions-policy", "cache-control"),
+    *("cross-origin-resource-policy", "x-frame-options", "permissions-policy", "cache-control"),
 }
 CORS = "access-control-"
 

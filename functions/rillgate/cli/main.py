@@ -25,7 +25,7 @@ from rillgate.cli.serve import serve
 from rillgate.cli.usage import add_usage
 from rillgate.ledger.admin_scopes import AdminError
 from rillgate.ledger.writes import StoreUnavailable
-from rillgate.telemetry.logs import masked
+from rillgate.telemetry.redaction import masked
 
 FAILED = 1
 ASKED_WRONGLY = 2

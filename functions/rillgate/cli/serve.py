@@ -25,7 +25,8 @@ from rillgate.cli.workers.command import Crew, keep
 from rillgate.cli.workers.messages import Orders
 from rillgate.ledger.admin_scopes import AdminError
 from rillgate.ledger.writes import StoreUnavailable
-from rillgate.telemetry.logs import configure_logs, masked
+from rillgate.telemetry.logs import configure_logs
+from rillgate.telemetry.redaction import masked
 
 USAGE_ERROR = 2
 

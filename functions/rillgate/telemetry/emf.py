@@ -18,9 +18,10 @@ from typing import Any, Final
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from rillgate.telemetry import metric_list as names
-from rillgate.telemetry.logs import RequestRecord, is_trouble, redacted
+from rillgate.telemetry.logs import RequestRecord, is_trouble
 from rillgate.telemetry.metric_list import CLOUDWATCH_BASIC, CLOUDWATCH_SPLITS, DIMENSION, NAMESPACE, CloudWatchMetric
 from rillgate.telemetry.metrics import OTHER_MODEL, how_it_ended
+from rillgate.telemetry.redaction import redacted, shown_name
 from rillgate.telemetry.series import ms_for_each_token
 
 MODELS_MAX: Final = 20  # pairs of provider and model in one process; the rest is OTHER_MODEL
@@ -77,7 +78,7 @@ class EmfMetrics:
         """The model that was asked, where it has answered: a made-up name takes no dimension from others."""
         if record.routed_model is None:
             return NONE
-        shown = str(redacted(record.routed_model)).encode("ascii", "backslashreplace").decode().strip()
+        shown = str(redacted(shown_name(record.routed_model))).encode("ascii", "backslashreplace").decode().strip()
         pair = (provider, shown)
         if pair not in self._models:
             if not shown or len(self._models) >= MODELS_MAX or not record.output_tokens:

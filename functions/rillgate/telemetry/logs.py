@@ -4,8 +4,7 @@ What may not be in a log has no place here: a `RequestRecord` knows no prompt, n
 exception is its type, the length and hash of its message and the lines of code it passed; what other libraries log
 is their name, the place of the call and again length and hash, since their text may quote anything. Strings that a
 client chose (a model's name) are cut; length and hash stand for what looks like a key in them, and for a name that is
-none. The hash is the first 64 bits of a SHA-256: enough to see that two are the same, and to find the line of a key
-that one has.
+none (`redaction`).
 
 The line is written where it is logged, before the request's task ends: a line that waits in a queue is lost
 in a crash, which is when it is wanted.
@@ -13,25 +12,18 @@ in a crash, which is when it is wanted.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import Any, Final, TextIO
 
 import msgspec
 
 from rillgate.domain.ends import End
-
-TEXT_CHARS_MAX: Final = 200  # of any string in a line that we did not write ourselves
-FRAMES_MAX: Final = 20  # innermost frames of a traceback; frameworks fill the outer ones
-INNER_MAX: Final = 5  # members of an exception group that are described; they mostly repeat each other
-DEPTH_MAX: Final = 3  # causes of causes
+from rillgate.telemetry.redaction import describe, fingerprint, redacted, short_path, shown_name, text_of
 
 # Loggers whose messages are constants that say what went wrong: uvicorn's, and those of the layer under a function,
 # whose lines carry their values beside them, in an attribute of the logger's name.
@@ -49,23 +41,10 @@ Value = str | int | float | bool | None
 _log = logging.getLogger("rillgate")
 _FIELDS: Final = "rillgate_fields"  # the attribute of a LogRecord that carries our fields
 
+_NAMES: Final = ("model", "routed_model")  # fields that a client may choose
+
 # Ends after which somebody should look at the line.
 TROUBLE: Final = frozenset({End.STALLED, End.IDLE, End.DEADLINE, End.UPSTREAM_ERROR, End.TRUNCATED})
-
-# Keys by their usual prefixes, and whatever follows "Bearer": a key in a model's field is somebody's slip, not ours.
-# What stands before keeps names such as "task-oriented-model" whole.
-_KEY_LIKE: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?i:bearer)\s+\S+"
-    r"|(?:sk|rillt?)[-_][\w\-]{12,}(?:\.[\w\-]+)?"
-    r"|(?:hf|ghp|gsk|xai)[-_][A-Za-z0-9]{30,}"
-    r"|AKIA[A-Z0-9]{16}"
-    r"|AIza[\w\-]{30,})"
-)
-
-
-# What a model is called anywhere. A text in its place may be a prompt: a client's slip, and not ours to keep.
-_MODEL_NAME: Final = re.compile(r"[\w.:/@+*\-]{1,128}", re.ASCII)
-_NAMES: Final = ("model", "routed_model")
 
 # Valid within a JSON string as they are, but not for eyes: DEL and C1 controls (one starts terminal sequences), line
 # separators on which many tools split, and marks that turn the direction of text.
@@ -189,8 +168,8 @@ def shown(record: RequestRecord) -> dict[str, Any]:
     """The fields of a record that are known, with stand-ins for names of models that are none."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
     for name in _NAMES:
-        if name in fields and not _MODEL_NAME.fullmatch(fields[name]):
-            fields[name] = stand_in(fields[name])
+        if name in fields:
+            fields[name] = shown_name(fields[name])
     return fields
 
 
@@ -213,81 +192,6 @@ def log_event(event: str, *, level: str = "info", **fields: Value) -> None:
 def log_exception(event: str, error: BaseException, **fields: Value) -> None:
     """Write a line about an exception that nothing else reports, level "error"; its message stays out."""
     _write(logging.ERROR, event, {**fields, **describe(error)})
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """An exception without the values in it.
-
-    Shape:   ValueError("my prompt") → {"exception": "ValueError", "message_length": 9, "message_sha256": "…16 digits",
-             "frames": ["rillgate/pipeline/pump.py:88 in pump"]}, and under "exceptions" the same for the members of
-             a group and for its cause. Equal messages have equal hashes, so that two lines can be compared.
-    """
-    return _describe(error, depth=0)
-
-
-def _describe(error: BaseException, depth: int) -> dict[str, Any]:
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
-    described: dict[str, Any] = {
-        "exception": name,
-        **_fingerprint(_text_of(error)),
-        "frames": [f"{_short_path(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames],
-    }
-    inner: list[BaseException] = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        inner.append(cause)
-    if inner and depth < DEPTH_MAX:
-        described["exceptions"] = [_describe(each, depth + 1) for each in inner[:INNER_MAX]]
-    return described
-
-
-def _text_of(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # a broken __str__ must not cost us the line
-        return ""
-
-
-def stand_in(text: str) -> str:
-    """What a log shows of a key or a prompt: "hi" → "[masked 2 8f434346648f6b96]", its length and its hash."""
-    return f"[masked {len(text)} {_hash_of(text)}]"
-
-
-def masked(text: str) -> str:
-    """A text with length and hash in the place of whatever looks like a key in it."""
-    return _KEY_LIKE.sub(lambda found: stand_in(found[0]), text)
-
-
-def _fingerprint(text: str, name: str = "message") -> dict[str, Any]:
-    return {f"{name}_length": len(text), f"{name}_sha256": _hash_of(text)}
-
-
-def _hash_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _short_path(path: str) -> str:
-    """The last three parts of a path: enough to find the file, nothing about the machine."""
-    return "/".join(PurePath(path).parts[-3:])
-
-
-def redacted(value: Any) -> Any:
-    """A value as a line may show it: strings cut and masked, containers value by value."""
-    if isinstance(value, (int, float)):  # most of a line; to ask whether it is a mapping takes longer than all the rest
-        return value
-    if isinstance(value, str):
-        # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
-        text = masked(value[: 4 * TEXT_CHARS_MAX])
-        # A lone surrogate is valid in a Python string and in JSON's escapes, not in UTF-8.
-        text = text.encode("utf-8", "replace").decode()
-        return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
-    if isinstance(value, Mapping):
-        return {key: redacted(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redacted(each) for each in value]
-    return value
 
 
 def _write(level: int, event: str, fields: Mapping[str, Any]) -> None:
@@ -332,7 +236,7 @@ class LineFormatter(logging.Formatter):
             for name, value in getattr(record, owner, {}).items():
                 fields |= _reduced(name, value)
         else:
-            fields |= _fingerprint(_message_of(record)) | {"at": f"{_short_path(record.pathname)}:{record.lineno}"}
+            fields |= fingerprint(_message_of(record)) | {"at": f"{short_path(record.pathname)}:{record.lineno}"}
         if record.exc_info and record.exc_info[1] is not None:
             fields |= describe(record.exc_info[1])
         return fields
@@ -342,15 +246,15 @@ def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # arguments that do not fit their template
-        return _text_of(record.msg)
+        return text_of(record.msg)
 
 
 def _reduced(name: str, value: object) -> dict[str, Any]:
     """A field of another library's line: numbers, and words in places that hold names of ours, as they are."""
     if value is None or isinstance(value, (bool, int, float)):
         return {name: value}
-    text = _text_of(value)
-    return {name: text} if name in WORD_FIELDS and _WORD.fullmatch(text) else _fingerprint(text, name)
+    text = text_of(value)
+    return {name: text} if name in WORD_FIELDS and _WORD.fullmatch(text) else fingerprint(text, name)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

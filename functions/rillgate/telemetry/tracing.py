@@ -17,7 +17,8 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-from rillgate.telemetry.logs import RequestRecord, is_trouble, log_exception, redacted, shown
+from rillgate.telemetry.logs import RequestRecord, is_trouble, log_exception, shown
+from rillgate.telemetry.redaction import redacted
 from rillgate.telemetry.trace import xray_fields
 
 HEADER_VARIABLE: Final = "_X_AMZN_TRACE_ID"  # where Lambda's runtimes put an invocation's header

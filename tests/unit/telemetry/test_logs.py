@@ -14,15 +14,8 @@ import pytest
 
 from rillgate.domain.ends import End
 from rillgate.telemetry import logs
-from rillgate.telemetry.logs import (
-    RequestRecord,
-    configure_logs,
-    describe,
-    log_event,
-    log_exception,
-    log_request,
-    tell_request,
-)
+from rillgate.telemetry.logs import RequestRecord, configure_logs, log_event, log_exception, log_request, tell_request
+from rillgate.telemetry.redaction import describe
 
 PROMPT = "my grandmother's maiden name is Unwin"
 KEYS = [

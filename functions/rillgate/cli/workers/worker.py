@@ -32,7 +32,8 @@ from rillgate.cli.workers.handover import Door
 from rillgate.cli.workers.link import Link
 from rillgate.cli.workers.messages import Orders
 from rillgate.telemetry.clock import LoopClock
-from rillgate.telemetry.logs import configure_logs, masked
+from rillgate.telemetry.logs import configure_logs
+from rillgate.telemetry.redaction import masked
 
 USAGE_ERROR = 2
 
