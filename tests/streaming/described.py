@@ -20,8 +20,8 @@ URI = "urn:rillgate"
 # What the server, CORS and browsers' own rules add: of HTTP, and no part of what a route says.
 OF_HTTP = {
     *("date", "server", "content-type", "content-length", "transfer-encoding", "connection", "vary", "allow"),
-    *("content-security-policy", "referrer-policy", "x-content-type-options", "cross-origin-opener-policy"),
-    *("cross-origin-resource-policy", "x-frame-options", "permissions-policy", "cache-control"),
+    *("content-security-policy", "referrer-policy", "x-content-type-options", "x-frame-options"),
+    *("cross-origin-opener-policy", "cross-origin-resource-policy", "permissions-policy"),
 }
 CORS = "access-control-"
 
@@ -66,7 +66,7 @@ def check_answer(
     found = operation_of(method, path)
     if found is None or found[1] not in described()["paths"][found[0]]:
         # A method that is none is refused by the connection, and a stranger before anybody looks at the path.
-        if status not in (400, 403, 404, 405, 500):
+        if status not in (400, 403, 404, 405, 429, 500):
             raise Undescribed(f"{method} {path} is not described in app/openapi/operations.py, and answers {status}")
         if "x-request-id" not in headers:
             raise Undescribed(f"{method} {path} has no x-request-id")

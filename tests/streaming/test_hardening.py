@@ -4,57 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import anyio
 import pytest
 
 from rillgate.app.address_limits import UNANSWERED_MIN
-from rillgate.app.gateway import Gateway
-from rillgate.app.http_protocol import UNREAD_BODY_S, GatewayHttpProtocol, HttpLimits
+from rillgate.app.http_protocol import UNREAD_BODY_S, GatewayHttpProtocol
 from rillgate.domain.ports import TimerHandle
 from tests.fakes.clients import RawClient
 from tests.fakes.clock import FakeClock
-from tests.fakes.gateway import CHAT, GatewayInTest, chat_body, gateway_for, settings_for
+from tests.fakes.gateway import CHAT, GatewayInTest, chat_body, gateway_for
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Chunk, Role, Stall
-from tests.fakes.server import serving
 from tests.streaming.asking import ask
+from tests.streaming.limited import limited_gateway
 
 pytestmark = pytest.mark.anyio
 
 MESSAGES = "/v1/messages"
 VERSION = {"anthropic-version": "2023-06-01"}
 POSTS = [CHAT, MESSAGES, f"{MESSAGES}/count_tokens", "/chat/stream", "/v1/tickets"]
-
-
-@asynccontextmanager
-async def limited_gateway(
-    fake: FakeProvider,
-    *,
-    clock: FakeClock | None = None,
-    protocol: type[GatewayHttpProtocol] = GatewayHttpProtocol,
-    connections_max: int = 0,
-    rate_max: float = 0,
-    burst_max: int = 2000,
-    **overrides: Any,
-) -> AsyncIterator[GatewayInTest]:
-    """A gateway with limits for each address that are smaller than a configuration may set them."""
-    settings = settings_for(fake.base_url, **overrides)
-    limits = replace(
-        settings.limits,
-        address_connections_max=connections_max,
-        address_rate_max=rate_max,
-        address_burst_max=burst_max,
-    )
-    gateway = Gateway(replace(settings, limits=limits), clock=clock)
-    http = HttpLimits(connections=gateway.connections)
-    async with serving(gateway.asgi, drain=gateway.streams, limits=http, protocol=protocol) as address:
-        await gateway.encoders.loaded()
-        yield GatewayInTest(gateway, address)
 
 
 class Clocked(GatewayHttpProtocol):
@@ -87,7 +58,7 @@ def denials(g: GatewayInTest) -> dict[str, float]:
     return {
         labels[0]: value
         for metric, labels, value in g.gateway.metrics.values()
-        if metric.name == "llm_budget_denials" and isinstance(value, int | float)
+        if metric.name == "llm_budget_denials" and isinstance(value, int | float) and value
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Chunk, Error, Role, Stall, chat, error
 from tests.streaming.asking import Got, ask, read
 from tests.streaming.described import Undescribed, check_answer, described
+from tests.streaming.limited import limited_gateway
 
 pytestmark = pytest.mark.anyio
 
@@ -272,6 +274,37 @@ async def faults_of_ours(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return seen
 
 
+async def floods() -> Seen:
+    """Every route there is, asked by an address that has asked too much."""
+    recorder = Recorder()
+    async with FakeProvider() as fake, limited_gateway(fake, rate_max=0.001, burst_max=1) as g:
+        await ask(g, "GET", "/healthz")
+        for path, methods in described()["paths"].items():
+            for method in methods:
+                concrete = path.replace("{id}", "x").replace("{model}", "m")
+                assert (await recorder.ask(g, method.upper(), concrete)).status == 429
+    return recorder.seen
+
+
+async def slow_bodies() -> Seen:
+    """Every body that begins and does not go on."""
+    recorder, clock = Recorder(), FakeClock()
+    async with recording(clock=clock, auth__required="true") as (_, g, _):
+        key = await g.new_key()
+        for path, method in ACCEPTED:
+            if method == "post" and "cancel" not in path:
+                async with await g.client() as client:
+                    await client.request("POST", path, headers={**bearer(key), "content-length": "9"}, body=b"{")
+                    answering = asyncio.create_task(read(client))
+                    while not answering.done():
+                        clock.advance(1)
+                        await asyncio.sleep(0)
+                    got = await answering
+                    assert got.status == 408
+                    recorder.note("POST", path, got)
+    return recorder.seen
+
+
 async def metrics_off() -> Seen:
     """Switched off they are not there."""
     async with recording(server__metrics="off") as (_, g, recorder):
@@ -297,7 +330,18 @@ async def test_every_answer_that_is_described_is_given(monkeypatch: pytest.Monke
     """Each route, with success and each status: given by a gateway, and as the document says."""
     seen = await faults_of_ours(monkeypatch)
     for story in (
-        *(successes, keys, strangers, wrong_requests, provider_failures, ended_by_us, cancelled_elsewhere, metrics_off),
+        *(
+            successes,
+            keys,
+            strangers,
+            wrong_requests,
+            provider_failures,
+            ended_by_us,
+            cancelled_elsewhere,
+            metrics_off,
+            floods,
+            slow_bodies,
+        ),
     ):
         seen |= await story()
     every = {

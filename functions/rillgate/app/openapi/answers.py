@@ -75,10 +75,10 @@ CAUSES: Final = {
     401: "No key, or none that is valid.",
     403: "The key does not allow it; or keys are off, and a stranger asks.",
     404: "There is no such thing here.",
-    408: "The body did not come in time.",
+    408: "The body came too slowly.",
     409: "It was cancelled.",
     413: "The body is too large.",
-    429: "A limit stands in the way, or the provider's own.",
+    429: "A limit stands in the way, of a budget or of the client's address, or the provider's own.",
     500: "A fault of the gateway.",
     502: "The provider failed.",
     503: "The gateway is full, going down, or cannot reach its ledger; or the provider is overloaded.",
@@ -91,9 +91,9 @@ BY_HEADER: Final = "AnyError"  # Anthropic's shape for whoever sends `anthropic-
 
 
 def answer(description: str, schema: Schema | None, *headers: str, content_type: str = JSON) -> Response:
-    """One answer; without a schema it has no body. JSON is for nobody else to keep."""
-    unshared = ("cache-control",) if schema is not None and content_type == JSON else ()
-    response: Response = {"description": description, "headers": _headers(*dict.fromkeys((*_IDS, *headers, *unshared)))}
+    """One answer; without a schema it has no body."""
+    kept = ("cache-control",) if content_type == JSON else ()
+    response: Response = {"description": description, "headers": _headers(*_IDS, *kept, *headers)}
     if schema is not None:
         response["content"] = {content_type: {"schema": schema}}
     return response

@@ -27,8 +27,10 @@ from rillgate.dialects.chat_completions_request import OUTPUT_TOKENS_BOUND
 
 Operation = dict[str, Any]
 
-KEYED: Final = (401, 403, 500, 503)  # of every route that asks who it is
-SERVING: Final = (400, *KEYED, 404, 409, 429, 502, 504)  # of every route that asks a provider
+ANYBODY: Final = (403, 429)  # of every route: a stranger where keys are off, an address that asks too much
+KEYED: Final = (401, *ANYBODY, 500, 503)  # of every route that asks who it is
+READING: Final = (400, 408, 413)  # of every route that reads a body
+SERVING: Final = (400, *KEYED, 404, 409, 502, 504)  # of every route that asks a provider
 KEY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"api_key": []}]
 OPEN: Final[list[dict[str, list[str]]]] = [{}]
 
@@ -117,7 +119,7 @@ def _page_file(path: str, name: str, kind: str, method: str) -> Operation:
         answers={
             "200": answer("The file.", text() if method == "get" else None, "etag", "cache-control", content_type=kind),
             "304": answer("It has not changed.", None, "etag", "cache-control"),
-            **errors(BY_HEADER, 403),
+            **errors(BY_HEADER, *ANYBODY),
         },
         security=OPEN,
     )
@@ -132,7 +134,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         parameters=_ASKING,
         answers={
             "200": _served(ref("ChatCompletion"), "ChatEvent"),
-            **errors(OPENAI, *SERVING, 413, passed_on=True),
+            **errors(OPENAI, *SERVING, *READING, passed_on=True),
         },
     ),
     ("/v1/messages", "post"): operation(
@@ -143,7 +145,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         parameters=[*_VERSION, *_ASKING],
         answers={
             "200": _served(ref("Message"), "MessagesEvent"),
-            **errors(ANTHROPIC, *SERVING, 413, passed_on=True),
+            **errors(ANTHROPIC, *SERVING, *READING, passed_on=True),
         },
     ),
     ("/v1/messages/count_tokens", "post"): operation(
@@ -154,7 +156,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         parameters=[*_VERSION, *_ASKING],
         answers={
             "200": answer("An estimate.", ref("TokenCount"), "x-rillgate-estimated"),
-            **errors(ANTHROPIC, *KEYED, 400, 404, 413),
+            **errors(ANTHROPIC, *KEYED, *READING, 404),
         },
     ),
     ("/v1/models", "get"): operation(
@@ -196,8 +198,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         body_required=False,
         parameters=_ASKING,
         answers={
-            "200": answer("The ticket, shown this once.", ref("Ticket")),
-            **errors(BY_HEADER, *KEYED, 400, 413),
+            "200": answer("The ticket, shown this once.", ref("Ticket"), "cache-control"),
+            **errors(BY_HEADER, *KEYED, *READING),
         },
     ),
     ("/v1/usage", "get"): operation(
@@ -206,7 +208,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         tag="control",
         parameters=_ASKING,
         answers={
-            "200": answer("Every scope of the caller.", ref("UsageReport")),
+            "200": answer("Every scope of the caller.", ref("UsageReport"), "cache-control"),
             **errors(BY_HEADER, *KEYED),
         },
     ),
@@ -218,7 +220,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         parameters=_ASKING,
         answers={
             "200": stream("The answer.", "ChatEvent", *SERVED),
-            **errors(OPENAI, *SERVING, 413, passed_on=True),
+            **errors(OPENAI, *SERVING, *READING, passed_on=True),
         },
     ),
     ("/chat", "get"): _event_source("chatEventSource", _query("model", text())),
@@ -228,7 +230,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             f"{method}Health",
             "Whether this process answers.",
             tag="probes",
-            answers={"200": answer("It does.", ref("Health") if method == "get" else None), **errors(BY_HEADER, 403)},
+            answers={
+                "200": answer("It does.", ref("Health") if method == "get" else None),
+                **errors(BY_HEADER, *ANYBODY),
+            },
             security=OPEN,
         )
         for method in ("get", "head")
@@ -241,7 +246,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             answers={
                 "200": answer("It would.", ref("Ready") if method == "get" else None),
                 "503": answer("Not yet, or no more.", ref("NotReady") if method == "get" else None),
-                **errors(BY_HEADER, 403),
+                **errors(BY_HEADER, *ANYBODY),
             },
             security=OPEN,
         )
@@ -258,7 +263,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                     text() if method == "get" else None,
                     content_type="text/plain; version=0.0.4; charset=utf-8",
                 ),
-                **errors(BY_HEADER, 403, 404),
+                **errors(BY_HEADER, *ANYBODY, 404),
             },
             security=OPEN,
         )
@@ -271,7 +276,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             tag="probes",
             answers={
                 "200": answer("OpenAPI 3.1.", {"type": "object"} if method == "get" else None),
-                **errors(BY_HEADER, 403),
+                **errors(BY_HEADER, *ANYBODY),
             },
             security=OPEN,
         )
