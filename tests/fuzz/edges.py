@@ -28,6 +28,7 @@ from rillgate.upstream.aws import parse_refusal
 from rillgate.upstream.aws_metadata import parse_document
 from rillgate.upstream.fast.reader import ResponseReader
 from rillgate.wire import loose_json
+from rillgate.wire.trace_context import STATE_CHARS_MAX, parse_traceparent, parse_tracestate, traceparent
 from tests.fuzz.target import Finding, Outcome, Target, refused
 from tests.unit.app.settings.settings_support import whole_example
 from tests.unit.upstream.fast.test_reader import RESPONSES
@@ -47,6 +48,7 @@ def edge_targets() -> Iterator[Target]:
     yield _target("forwarded", "rillgate.app.forwarded", _FORWARDED, _forwarded, shape="bytes")
     yield _target("access", "rillgate.app.access", _HOSTS, _access, shape="lines")
     yield _target("credentials", "rillgate.app.auth", _credentials(), _credential, shape="lines")
+    yield _target("trace_context", "rillgate.wire.trace_context", _TRACES, _trace, shape="lines")
     yield _target("keys", "rillgate.identity.keys", [_key(), b"rill_x"], _parse_key, shape="bytes")
     yield _target("tickets", "rillgate.identity.tickets", [_ticket()], _verify, shape="bytes")
     yield _target("ticket_payload", "rillgate.identity.tickets", [_payload(_ticket())], _verify_signed)
@@ -325,6 +327,24 @@ def _credentials() -> list[bytes]:
         b"x-api-key: " + key + b"\nauthorization: Basic dXNlcjpwYXNz",
         b"ticket: " + ticket + b"\nx-api-key: " + ticket,
     ]
+
+
+_TRACES = [
+    b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nrojo=1, congo=2\na@b=c",
+    b"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff-more\n" + b",".join(b"k%d=v" % n for n in range(40)),
+]
+
+
+def _trace(pieces: Sequence[bytes]) -> Outcome:
+    """The first line is `traceparent`, the others are `tracestate`: what goes on to a provider is a header."""
+    parent, *state = pieces[0].decode("latin-1").split("\n")
+    found, told = parse_traceparent([parent]), parse_tracestate(state)
+    written = "" if found is None else traceparent(found.trace_id, found.span_id, found.flags)
+    if found is not None and parse_traceparent([written]) != found:
+        raise Finding(f"{written!r} is read differently")
+    if len(told) > STATE_CHARS_MAX or not told.isprintable() or parse_tracestate([told]) != told:
+        raise Finding(f"{told!r} goes on")
+    return written, told
 
 
 # Keys and tickets

@@ -39,11 +39,11 @@ def request_targets() -> Iterator[Target]:
     yield Target("ticket_request", covers, _tickets, _ticket_request)
 
 
-def parsers() -> list[tuple[str, Callable[..., ChatRequest]]]:
-    """Every public function of a dialect that parses: the module that defines it, and itself."""
+def parsers(package: Any = rillgate.dialects) -> list[tuple[str, Callable[..., Any]]]:
+    """Every public function of a package that parses: the module that defines it, and itself."""
     return [
         (name, function)
-        for name in modules_of(rillgate.dialects)
+        for name in modules_of(package)
         for called, function in inspect.getmembers(import_module(name), inspect.isfunction)
         if function.__module__ == name and called.startswith("parse")
     ]

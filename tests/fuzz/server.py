@@ -18,13 +18,16 @@ from tests.fuzz.target import Finding, Outcome, Target
 from tests.streaming.test_http_protocol import answer, read_body
 
 LIMITS = HttpLimits(head_bytes_max=2_000, headers_max=20, pipeline_max=4)
+REFUSED = frozenset({"request_refused"})
 TURNS = 20  # of the event loop: no application here needs as many
 BODY = b'{"model":"m","stream":false}'
 
 
 def server_targets() -> Iterator[Target]:
     """One."""
-    yield Target("http_server", frozenset({"rillgate.app.http_protocol"}), lambda: REQUESTS, _serve, "lines")
+    yield Target(
+        "http_server", frozenset({"rillgate.app.http_protocol"}), lambda: REQUESTS, _serve, "lines", events=REFUSED
+    )
 
 
 class _Transport(asyncio.Transport):
