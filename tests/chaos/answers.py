@@ -243,6 +243,8 @@ def error_code(messages: bool, status: int, body: bytes) -> str:
         raise Wrong(f"an error of no shape: {body[:200]!r}")
     if messages and answer.get("type") != "error":
         raise Wrong(f"an error that is none of Anthropic's: {body[:200]!r}")
+    if not messages and "code" not in error:
+        raise Wrong(f"an error that is none of OpenAI's: {body[:200]!r}")
     code = str(error.get("details", {}).get("error_code") if messages else error["code"])
     if status not in STATUSES or code in FAULTS_OF_OURS:
         raise Wrong(f"{status} {code}: {error['message']}")

@@ -55,7 +55,12 @@ class Books:
         self.cancel_flags = StoreCancelFlags(self.store, clock.wall) if shared else None
         self.gatekeeper = Gatekeeper(StoreKeyVault(self.store), clock, stale_ok=settings.ledger.on_error == "allow")
 
-    async def quiet(self, wait_s: float) -> bool:
+    @property
+    def owed(self) -> int:
+        """How many settles and voids wait for a store that did not take them."""
+        return self._own.owed
+
+    async def quiet(self, wait_s: float | None) -> bool:
         """Wait until the ledger does nothing in the background, at most `wait_s`; False when it still does."""
         return await self._own.quiet(wait_s)
 

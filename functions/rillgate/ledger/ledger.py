@@ -179,6 +179,11 @@ class StoreLedger:
                 timer.cancel()
         return not self._tasks
 
+    @property
+    def owed(self) -> int:
+        """How much could not be written yet."""
+        return len(self._arrears)
+
     async def aclose(self) -> None:
         """Finish what goes on in the background, and try once more what the store did not take."""
         await self.quiet(None)
