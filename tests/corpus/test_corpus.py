@@ -17,6 +17,7 @@ from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Dialect, Provider
 from rillgate.providers.anthropic import AnthropicProvider
 from rillgate.providers.bedrock import BedrockProvider
+from rillgate.providers.gemini import GeminiProvider
 from rillgate.providers.ollama import OllamaProvider
 from rillgate.providers.openai import OpenAIProvider
 from rillgate.wire.sse import SseReader
@@ -28,6 +29,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "anthropic": AnthropicProvider("lab"),
     "ollama": OllamaProvider("lab"),
     "bedrock": BedrockProvider("lab"),
+    "gemini": GeminiProvider("lab"),
 }
 DIALECTS: Mapping[str, Dialect] = {"chat_completions": ChatCompletions(), "messages": Messages()}
 CASES = sorted(f"{path.parent.name}/{path.name}" for name in PROVIDERS for path in (HERE / name).iterdir())

@@ -19,13 +19,24 @@ from tests.fakes.exchange import Exchange, Script
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import chat
 from tests.fakes.script_anthropic import message
+from tests.fakes.script_gemini import gemini
 from tests.fakes.script_ollama import lines
 
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-the-key-of-the-tests"
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
-KEY_HEADERS = {"openai": [("authorization", f"Bearer {KEY}")], "anthropic": [("x-api-key", KEY)], "ollama": []}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "ollama": "/api/chat",
+    "gemini": "/v1beta/models/fake-model:streamGenerateContent",
+}
+KEY_HEADERS = {
+    "openai": [("authorization", f"Bearer {KEY}")],
+    "anthropic": [("x-api-key", KEY)],
+    "ollama": [],
+    "gemini": [("x-goog-api-key", KEY)],
+}
 EMBEDDED = pytest.param(
     "embedded",
     marks=[
@@ -47,6 +58,7 @@ async def backend(name: str, fake: FakeProvider, cwd: Path, **more: Any) -> Asyn
     addresses = {
         "anthropic": {"ANTHROPIC_BASE_URL": fake.base_url, "ANTHROPIC_API_KEY": KEY},
         "ollama": {"OLLAMA_HOST": f"127.0.0.1:{fake.port}"},
+        "gemini": {"GOOGLE_GEMINI_BASE_URL": fake.base_url, "GEMINI_API_KEY": KEY},
     }
     usual: dict[str, Any] = addresses.get(name, {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": KEY})
     async with serving(cwd=cwd, RILLGATE_BACKEND=name, **usual, **more) as served:
@@ -64,12 +76,13 @@ async def stream(served: Served, path: str, fields: Mapping[str, object]) -> Ans
 async def answer(exchange: Exchange) -> None:
     """Whatever the provider's API is, some text in it."""
     scripts: dict[str, Script] = {"/v1/messages": message(["Hel", "lo"]), "/api/chat": lines(["Hel", "lo"])}
+    scripts[PATHS["gemini"]] = gemini(["Hel", "lo"])
     script = scripts.get(exchange.path, chat(["Hel", "lo"]))
     assert callable(script)
     await script(exchange)
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", EMBEDDED])
+@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", "gemini", EMBEDDED])
 async def test_backend_named_by_one_variable_answers_the_same_requests(name: str, tmp_path: Path) -> None:
     """Without a model's name, on both routes, and through the SDK: each backend answers, and only it."""
     async with FakeProvider() as fake, backend(name, fake, tmp_path) as served:
@@ -93,9 +106,10 @@ async def test_backend_named_by_one_variable_answers_the_same_requests(name: str
             assert "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
         assert [exchange.path for exchange in fake.chats] == ([PATHS[name]] * 3 if name in PATHS else [])
         for exchange in fake.chats:
-            sent = [(key, exchange.headers[key]) for key in ("authorization", "x-api-key") if key in exchange.headers]
+            names = ("authorization", "x-api-key", "x-goog-api-key")
+            sent = [(key, exchange.headers[key]) for key in names if key in exchange.headers]
             assert sent == KEY_HEADERS[name]
-            assert exchange.json["model"] == "fake-model"
+            assert exchange.model == "fake-model"
         served.signal(signal.SIGTERM)
         assert await served.ended() == 0
     logged = [json.loads(line) for line in served.err]

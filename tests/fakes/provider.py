@@ -1,6 +1,7 @@
 """A provider that does what a test's script says, in the test's own event loop.
 
-It knows where requests of OpenAI's, Anthropic's, Ollama's and Bedrock's APIs come to; scripts speak for any of them.
+It knows where requests of OpenAI's, Anthropic's, Ollama's, Bedrock's and Gemini's APIs come to; scripts speak for any
+of them.
 
     async with FakeProvider() as fake:
         fake.script = chat(["Hel", "lo"])
@@ -30,7 +31,10 @@ from tests.fakes.script import Sleep, chat
 
 NOTSENT_LOWAT_BYTES = 16_384  # so that the kernel does not take megabytes which the client never reads
 CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/messages", "/api/chat"})
-BEDROCK_PATH = re.compile(r"/model/([^/]+)/converse(?:-stream)?")
+MODEL_PATHS = (  # where the model is a part of the address
+    re.compile(r"/model/([^/]+)/converse(?:-stream)?"),
+    re.compile(r"/v1beta/models/([^/:]+):(?:generateContent|streamGenerateContent)"),
+)
 
 How = Literal["open", "fin", "rst", "ours"]
 
@@ -239,7 +243,8 @@ class FakeProvider:
 
     Attributes:
         script, by_model: see above. A generator can be played once only: use lists and functions here.
-        model_ids: what `GET /v1/models` and `GET /api/tags` list; `models_script` answers instead when it is set.
+        model_ids: what `GET /v1/models`, `/api/tags` and `/v1beta/models` list; `models_script` answers instead when it
+            is set.
         chats: the chat requests so far, in order of arrival; `others`: all other requests.
         connections: those open now; `connections_opened`: all there were.
         chunks_sent: content frames of all streams together.
@@ -365,8 +370,7 @@ class FakeProvider:
         is_chat = method == "POST" and _is_chat(path)
         requests = self.chats if is_chat else self.others
         exchange = Exchange(self, connection, number=len(requests), first=first, headers=headers, body=body)
-        if BEDROCK_PATH.fullmatch(path):  # the model is a part of the address there
-            exchange.model = unquote(path.split("/")[2])
+        exchange.model = _model_of(path) or exchange.model
         requests.append(exchange)
         if is_chat and self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
@@ -382,6 +386,8 @@ class FakeProvider:
             return self.models_script or self._list_models
         if exchange.method == "GET" and exchange.path == "/api/tags":
             return self.models_script or self._list_tags
+        if exchange.method == "GET" and exchange.path == "/v1beta/models":
+            return self.models_script or self._list_gemini
         return self._unknown
 
     def take_permit(self) -> bool:
@@ -398,13 +404,23 @@ class FakeProvider:
     async def _list_tags(self, exchange: Exchange) -> None:
         await exchange.answer_json({"models": [{"name": each, "model": each} for each in self.model_ids]})
 
+    async def _list_gemini(self, exchange: Exchange) -> None:
+        methods = ["generateContent", "countTokens"]
+        entries = [{"name": f"models/{each}", "supportedGenerationMethods": methods} for each in self.model_ids]
+        await exchange.answer_json({"models": entries})
+
     async def _unknown(self, exchange: Exchange) -> None:
         message = f"no {exchange.method} {exchange.path} here"
         await exchange.answer_json({"error": {"message": message, "type": "invalid_request_error"}}, 404)
 
 
 def _is_chat(path: str) -> bool:
-    return path in CHAT_PATHS or BEDROCK_PATH.fullmatch(path) is not None
+    return path in CHAT_PATHS or _model_of(path) is not None
+
+
+def _model_of(path: str) -> str | None:
+    found = next((match for pattern in MODEL_PATHS if (match := pattern.fullmatch(path))), None)
+    return None if found is None else unquote(found[1])
 
 
 async def _main(port: int, pace_s: float) -> None:

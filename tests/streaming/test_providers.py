@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.fakes import script_gemini as google
 from tests.fakes.exchange import Exchange, Script
 from tests.fakes.gateway import CHAT, chat_body, gateway_for
 from tests.fakes.provider import FakeProvider
@@ -29,7 +30,7 @@ from tests.streaming.asking import ask
 
 pytestmark = pytest.mark.anyio
 
-ANTHROPIC, OLLAMA = KINDS = ("anthropic", "ollama")
+ANTHROPIC, OLLAMA, GEMINI = KINDS = ("anthropic", "ollama", "gemini")
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 CALLED = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Köln"}'}}
 SCRIPTS: dict[str, Script] = {
@@ -37,8 +38,15 @@ SCRIPTS: dict[str, Script] = {
         ["Hel", "lö"], thoughts=["hm"], tools=[ToolUse("toolu_1", "weather", ['{"city"', ':"Köln"}'])], output_tokens=7
     ),
     "ollama": lines(["Hel", "lö"], thoughts=["hm"], calls=[call("weather", {"city": "Köln"}, "toolu_1")]),
+    "gemini": google.gemini(
+        ["Hel", "lö"], thoughts=["hm"], calls=[google.call("weather", {"city": "Köln"}, "toolu_1")]
+    ),
 }
-PATHS = {"anthropic": "/v1/messages", "ollama": "/api/chat"}
+PATHS = {
+    "anthropic": "/v1/messages",
+    "ollama": "/api/chat",
+    "gemini": "/v1beta/models/fake-model:streamGenerateContent",
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +71,7 @@ async def test_stream_of_another_api_is_one_of_chat_completions(kind: str) -> No
         assert [piece["id"] for piece in calls if "id" in piece] == ["toolu_1"]
         assert "".join(piece["function"]["arguments"] for piece in calls) == '{"city":"Köln"}'
         assert fake.chats[0].path == PATHS[kind]
-        assert fake.chats[0].json["stream"] is True
+        assert fake.chats[0].json.get("stream", kind == GEMINI) is True  # Gemini's is a part of the address
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -159,12 +167,20 @@ async def test_key_and_version_go_to_anthropic_and_the_cap_with_them() -> None:
         (ANTHROPIC, error("rate_limit_error", "slow down"), 429, "rate_limit_exceeded"),
         (OLLAMA, Error(404, {"error": "model 'x' not found"}), 404, "model_not_found"),
         (OLLAMA, Line(error="model 'x' not found"), 404, "model_not_found"),
+        (GEMINI, Error(404, google.status(404, "NOT_FOUND", "no such model")), 404, "model_not_found"),
+        (GEMINI, google.blocked(), 400, "content_filter"),
+        (
+            GEMINI,
+            Error(400, google.status(400, "INVALID_ARGUMENT", "sk-fake", {"reason": "API_KEY_INVALID"})),
+            502,
+            "upstream_auth",
+        ),
     ],
 )
 async def test_error_before_the_first_event_keeps_its_status(kind: str, script: Any, status: int, code: str) -> None:
     """As a response or as the first thing in a stream; never with our key in it."""
     async with FakeProvider() as fake, gateway_for(fake, providers__fake__kind=kind) as g:
-        fake.script = [script]
+        fake.script = script if callable(script) else [script]
         got = await ask(g, "POST", CHAT, json=chat_body())
         assert (got.status, got.error["code"]) == (status, code)
         assert b"sk-fake" not in got.body
@@ -182,6 +198,9 @@ OPENED = [MessageStart(usage()), block_start(0, {"type": "text", "text": ""}), b
         (OLLAMA, [Line("Hel"), Line(error="oops")], "upstream_error"),
         (OLLAMA, [Line("Hel")], "upstream_truncated"),
         (OLLAMA, [Line("Hel"), Close()], "upstream_truncated"),
+        (GEMINI, [google.Part({"text": "Hel"}), google.Broken()], "upstream_overloaded"),
+        (GEMINI, [google.Part({"text": "Hel"})], "upstream_truncated"),
+        (GEMINI, [google.Part({"text": "Hel"}), Reset()], "upstream_truncated"),
     ],
 )
 async def test_stream_that_breaks_ends_with_an_error_and_no_done(kind: str, script: Any, code: str) -> None:
@@ -200,6 +219,7 @@ async def test_stream_that_breaks_ends_with_an_error_and_no_done(kind: str, scri
     [
         (ANTHROPIC, [MessageStart(usage()), *text_block(0, [" a"] * 40), message_delta("end_turn", 40), MESSAGE_STOP]),
         (OLLAMA, [*[Line(" a")] * 40, done(output_tokens=40)]),
+        (GEMINI, [*[google.Part({"text": " a"})] * 40, google.Part({"text": ""}, "STOP", google.usage(9, 40))]),
     ],
 )
 async def test_provider_that_ignores_its_cap_is_cut(kind: str, script: Any) -> None:
@@ -215,8 +235,8 @@ async def test_provider_that_ignores_its_cap_is_cut(kind: str, script: Any) -> N
 async def test_what_a_provider_cannot_do_never_leaves(kind: str) -> None:
     """400 with the field's name, and nothing was sent."""
     async with FakeProvider() as fake, gateway_for(fake, providers__fake__kind=kind) as g:
-        got = await ask(g, "POST", CHAT, json=chat_body(n=2))
-        assert (got.status, got.error["param"], got.error["code"]) == (400, "n", "unsupported_parameter")
+        got = await ask(g, "POST", CHAT, json=chat_body(logit_bias={"1": 1}))
+        assert (got.status, got.error["param"], got.error["code"]) == (400, "logit_bias", "unsupported_parameter")
         assert fake.chats == []
 
 
@@ -231,4 +251,66 @@ async def test_models_of_every_provider_are_listed(kind: str) -> None:
         body = chat_body()
         del body["model"]
         await ask(g, "POST", CHAT, json=body)
-        assert fake.chats[0].json["model"] == "model-1"
+        assert fake.chats[0].model == "model-1"
+
+
+KEPT = {"type": "reasoning.encrypted", "data": "Q0E=", "format": "google-gemini-v1", "id": "fc_1", "index": 0}
+SIGNED_CALL = {
+    "functionCall": {"id": "fc_1", "name": "weather", "args": {"city": "Köln"}},
+    "thoughtSignature": "Q0E=",
+}
+
+
+async def test_signature_comes_back_to_gemini_from_an_openai_client() -> None:
+    """A client that keeps the message as it got it can go on; Gemini refuses a call without its signature."""
+    async with FakeProvider() as fake, gateway_for(fake, providers__fake__kind=GEMINI) as g:
+        fake.script = google.gemini([], calls=[google.call("weather", {"city": "Köln"}, "fc_1")])
+        fields: dict[str, Any] = {"stream": False, "tools": TOOLS}
+        answer = (await ask(g, "POST", CHAT, json=chat_body(**fields))).json["choices"][0]["message"]
+        assert answer["reasoning_details"] == [KEPT]
+        result = {"role": "tool", "tool_call_id": "fc_1", "content": "rain"}
+        fields["messages"] = [{"role": "user", "content": "hi"}, answer, result]
+        await ask(g, "POST", CHAT, json=chat_body(**fields))
+        _, back, given = fake.chats[1].json["contents"]
+        assert back == {"role": "model", "parts": [SIGNED_CALL]}
+        assert given["parts"][0]["functionResponse"] == {
+            "id": "fc_1",
+            "name": "weather",
+            "response": {"output": "rain"},
+        }
+
+
+async def test_signature_comes_back_to_gemini_from_an_anthropic_client() -> None:
+    """It travels in a block that clients send back unread; a stream and a whole answer have the same ones."""
+    tools = [{"name": "weather", "input_schema": {"type": "object", "properties": {}}}]
+    asked: dict[str, Any] = {"model": "m", "max_tokens": 50, "tools": tools}
+    async with FakeProvider() as fake, gateway_for(fake, providers__fake__kind=GEMINI) as g:
+        fake.script = google.gemini([], thoughts=["hm"], calls=[google.call("weather", {"city": "Köln"}, "fc_1")])
+        messages: list[Any] = [{"role": "user", "content": "hi"}]
+        answer = (await ask(g, "POST", "/v1/messages", json={**asked, "messages": messages})).json
+        streamed = await ask(g, "POST", "/v1/messages", json={**asked, "messages": messages, "stream": True})
+        starts = [msgspec.json.decode(event.data or "").get("content_block") for event in streamed.events]
+        kinds = [block["type"] for block in starts if block]
+        assert kinds == [block["type"] for block in answer["content"]] == ["thinking", "redacted_thinking", "tool_use"]
+        assert answer["content"][1] in starts
+        result = {"type": "tool_result", "tool_use_id": "fc_1", "content": "rain"}
+        messages += [{"role": "assistant", "content": answer["content"]}, {"role": "user", "content": [result]}]
+        await ask(g, "POST", "/v1/messages", json={**asked, "messages": messages})
+        assert fake.chats[2].json["contents"][1] == {"role": "model", "parts": [SIGNED_CALL]}
+
+
+async def test_key_and_cap_go_to_gemini_in_its_own_words() -> None:
+    """The key in its own header, once."""
+    async with (
+        FakeProvider() as fake,
+        gateway_for(fake, limits__output_tokens_max=50, providers__fake__kind=GEMINI) as g,
+    ):
+        fake.script = google.gemini()
+        headers = {"authorization": "Bearer sk-of-the-client", "x-goog-api-key": "AIza-of-the-client"}
+        await ask(g, "POST", CHAT, json=chat_body(max_tokens=99), headers=headers)
+        sent = fake.chats[0]
+        assert [value for name, value in sent.headers.pairs if name.lower() == "x-goog-api-key"] == [
+            "sk-fake-key-of-the-tests"
+        ]
+        assert "authorization" not in sent.headers
+        assert sent.json["generationConfig"]["maxOutputTokens"] == 50

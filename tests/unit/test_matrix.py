@@ -17,8 +17,9 @@ import pytest
 from rillgate.app.settings.providers import KINDS_READY
 from rillgate.dialects import chat_completions
 from rillgate.dialects import messages as messages_dialect
-from rillgate.domain.delta import ANTHROPIC_ORIGIN
+from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN
 from rillgate.domain.errors import ClientError
+from rillgate.domain.kept_reasoning import seal
 from rillgate.domain.ports import Provider
 from rillgate.domain.request import ChatRequest
 from rillgate.providers.features import FEATURES, Handling
@@ -164,6 +165,27 @@ MODELS: Final[Mapping[str, str]] = {
     "messages": "claude-sonnet-4-5",
     "ollama": "qwen3",
     "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "gemini": "gemini-3.8-flash",
+}
+# Reasoning that Google's models signed, which no other family takes back.
+GOOGLES: Final[Mapping[str, Pair]] = {
+    "chat_completions": (
+        said("Hello"),
+        said("Hello", reasoning_details=[{"type": "reasoning.encrypted", "data": "c2ln", "format": GOOGLE_ORIGIN}]),
+    ),
+    "messages": (
+        said("Hello"),
+        after(
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Hello"},
+                    {"type": "redacted_thinking", "data": seal(GOOGLE_ORIGIN, None, "c2ln")},
+                ],
+            },
+            {"role": "user", "content": "So?"},
+        ),
+    ),
 }
 CAPS: Final = {"max_tokens"}  # ours goes out instead
 
@@ -190,6 +212,8 @@ def test_matrix_cell_is_what_happens(dialect: str, column: Any, name: str, word:
     """Passed: there as it was said; translated: another body; dropped: the same body; refused: 400, by its name."""
     provider: Provider = column.provider
     without, with_ = PARSERS[dialect][0][name]
+    if (provider.dialect, name) == ("gemini", "reasoning_kept"):
+        without, with_ = GOOGLES[dialect]
     plain = built(dialect, provider, without)
     match word:
         case "passed":

@@ -59,10 +59,17 @@ def _bedrock(name: str, settings: ProviderSettings) -> Provider:
     return BedrockProvider(name)
 
 
+def _gemini(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.gemini import GeminiProvider  # noqa: PLC0415 # only where it is configured
+
+    return GeminiProvider(name)
+
+
 _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {
     "embedded": _openai,
     "openai": _openai,
     "anthropic": _anthropic,
     "ollama": _ollama,
     "bedrock": _bedrock,
+    "gemini": _gemini,
 }

@@ -115,8 +115,8 @@ class ChatCompletionsEncoder:
             case SignatureDelta(choice, signature, origin):
                 thought = Thought("".join(self._thoughts.pop(choice, ())), signature, origin)
                 return self._detail(choice, thought)
-            case OpaqueReasoningDelta(choice, data, origin):
-                return self._detail(choice, Opaque(data, origin))
+            case OpaqueReasoningDelta(choice, data, origin, call_id):
+                return self._detail(choice, Opaque(data, origin, call_id))
             case RefusalDelta(choice, text):
                 return self._chunk(choice, {"refusal": text})
             case ToolDelta():
@@ -285,9 +285,11 @@ def _is_signed(block: object) -> TypeGuard[Thought]:
 
 
 def _detail_object(thought: Thought | Opaque, index: int) -> dict[str, Any]:
-    """An entry of `reasoning_details`. `format` names the family that can read it."""
+    """An entry of `reasoning_details`. `format` names the family that can read it, `id` the call it belongs to."""
     if isinstance(thought, Opaque):
         said = {"type": "reasoning.encrypted", "data": thought.data}
+        if thought.call_id:
+            said["id"] = thought.call_id
     else:
         said = {"type": "reasoning.text", "text": thought.text, "signature": thought.signature}
     return {**said, "format": thought.origin, "index": index}

@@ -16,6 +16,7 @@ from rillgate.dialects.messages_wire import error_object, message_id, stop_reaso
 from rillgate.dialects.whole import Block, Called, Choice, Opaque, Refused, Said, Thought, choices_of, with_ours
 from rillgate.domain.delta import ANTHROPIC_ORIGIN, Delta
 from rillgate.domain.errors import RillgateError
+from rillgate.domain.kept_reasoning import seal
 from rillgate.domain.ports import Encoder, Report
 from rillgate.domain.request import AnswerHead
 from rillgate.domain.usage import Usage
@@ -82,8 +83,9 @@ def _blocks(said: Block) -> list[dict[str, Any]]:
         case Thought(text, signature, origin):
             proof = signature if origin == ANTHROPIC_ORIGIN else ""
             return [{"type": "thinking", "thinking": text, "signature": proof}] if text or proof else []
-        case Opaque(data, origin):
-            return [{"type": "redacted_thinking", "data": data}] if origin == ANTHROPIC_ORIGIN else []
+        case Opaque(data, origin, call_id):
+            kept = seal(origin, call_id, data)
+            return [] if kept is None else [{"type": "redacted_thinking", "data": kept}]
         case Called(call_id, name, arguments):
             return [{"type": "tool_use", "id": call_id, "name": name, "input": _input(arguments)}]
 

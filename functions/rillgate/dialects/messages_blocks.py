@@ -24,6 +24,7 @@ from rillgate.domain.delta import (
     TextDelta,
     ToolDelta,
 )
+from rillgate.domain.kept_reasoning import seal
 
 
 class Block:
@@ -91,9 +92,10 @@ class Blocks:
                     block = self._thinking()
                     block.waiting.append({"type": "signature_delta", "signature": signature})
                     block.sealed = True
-            case OpaqueReasoningDelta(_, data, origin):
-                if origin == ANTHROPIC_ORIGIN:
-                    self._begin({"type": "redacted_thinking", "data": data}).sealed = True
+            case OpaqueReasoningDelta(_, data, origin, call_id):
+                kept = seal(origin, call_id, data)
+                if kept is not None:
+                    self._begin({"type": "redacted_thinking", "data": kept}).sealed = True
             case ToolDelta():
                 self._call(delta)
         return self._written(last=False)

@@ -15,6 +15,7 @@ import msgspec
 from rillgate.dialects.json_fields import shown, wrong_type
 from rillgate.domain.delta import ANTHROPIC_ORIGIN
 from rillgate.domain.errors import ClientError
+from rillgate.domain.kept_reasoning import unseal
 
 ROLES = ("user", "assistant", "system")
 DOCUMENT_NAME_DEFAULT = "document"
@@ -125,7 +126,7 @@ def _assistant(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any
             if isinstance(signature, str) and signature:  # else another family thought it, which wants the text alone
                 details.append({"type": "reasoning.text", "text": text, "signature": signature})
         elif kind == "redacted_thinking":
-            details.append({"type": "reasoning.encrypted", "data": _string(block, "data", here)})
+            details.append(_opaque(_string(block, "data", here)))
         else:
             parts.extend(_parts(block, here))
     message: dict[str, Any] = {"role": "assistant", "content": _joined(parts)}
@@ -133,12 +134,19 @@ def _assistant(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any
         message["reasoning_content"] = reasoning
     if details:
         message["reasoning_details"] = [
-            {**detail, "format": ANTHROPIC_ORIGIN, "index": index} for index, detail in enumerate(details)
+            {"format": ANTHROPIC_ORIGIN, **detail, "index": index} for index, detail in enumerate(details)
         ]
     if calls:
         message["tool_calls"] = calls
         message["content"] = message["content"] or None
     return message
+
+
+def _opaque(data: str) -> dict[str, Any]:
+    """Under its family's name, which need not be Anthropic, beside the call it belongs to."""
+    origin, call_id, kept = unseal(data)
+    detail = {"type": "reasoning.encrypted", "data": kept, "format": origin}
+    return {**detail, "id": call_id} if call_id else detail
 
 
 def _call(block: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Opaque(msgspec.Struct):
 
     data: str
     origin: str
+    call_id: str | None = None
 
 
 class Called(msgspec.Struct):
@@ -89,8 +90,8 @@ class Choice:
             case SignatureDelta(_, signature, origin):
                 thought = self._thought()
                 thought.signature, thought.origin = signature, origin
-            case OpaqueReasoningDelta(_, data, origin):
-                self.blocks.append(Opaque(data, origin))
+            case OpaqueReasoningDelta(_, data, origin, call_id):
+                self.blocks.append(Opaque(data, origin, call_id))
             case ToolDelta():
                 self._call(delta)
             case FinishDelta(_, reason, stop_sequence):

@@ -12,6 +12,7 @@ from rillgate.domain.errors import UpstreamError
 from rillgate.domain.usage import Usage
 
 ANTHROPIC_ORIGIN = "anthropic-claude-v1"  # of signatures and opaque reasoning, Bedrock's Claude included
+GOOGLE_ORIGIN = "google-gemini-v1"  # of Gemini's thought signatures
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -41,11 +42,16 @@ class SignatureDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpaqueReasoningDelta(msgspec.Struct, frozen=True, gc=False):
-    """Reasoning that only its own family can read, which wants it back; `origin` as for a signature."""
+    """Reasoning that only its own family can read, which wants it back; `origin` as for a signature.
+
+    Attributes:
+        call_id: the tool call that it belongs to, which comes after it; None where it belongs to none.
+    """
 
     choice: int
     data: str
     origin: str
+    call_id: str | None = None
 
 
 class RefusalDelta(msgspec.Struct, frozen=True, gc=False):

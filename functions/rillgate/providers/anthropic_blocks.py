@@ -10,7 +10,9 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rillgate.domain.delta import ANTHROPIC_ORIGIN
 from rillgate.domain.errors import ClientError
+from rillgate.domain.kept_reasoning import unseal
 from rillgate.providers.claude import is_signed
 from rillgate.providers.conversation import (
     Conversation,
@@ -23,6 +25,7 @@ from rillgate.providers.conversation import (
     ToolResult,
     Turn,
 )
+from rillgate.wire.loose_json import text
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 CACHE_TTL_LONG = "1h"  # writing costs more than for the default, so no other duration is taken for it
@@ -52,11 +55,41 @@ def messages_of(conversation: Conversation, *, system_turns: bool) -> tuple[list
     return [block for part in system for block in _text(part)], messages
 
 
+def without_foreign_reasoning(messages: list[Any]) -> list[Any]:
+    """A client's own messages without reasoning that other families made, which this API refuses to take back: blocks
+    that hold another family's data, and thoughts that nobody signed. The very same list where there is none.
+    """
+    if not any(_is_foreign(block) for message in messages for block in _content(message)):
+        return messages
+    kept: list[Any] = []
+    for message in messages:
+        content = _content(message)
+        own = [block for block in content if not _is_foreign(block)]
+        if len(own) == len(content):
+            kept.append(message)
+        elif own:
+            kept.append({**message, "content": own})
+    return kept
+
+
 def with_cache(block: Block, ttl: str | None) -> Block:
     """The block, marked as the end of a prompt that may be kept: an hour where that is asked for, else 5 minutes."""
     if ttl is not None:
         block["cache_control"] = {"type": "ephemeral", **({"ttl": CACHE_TTL_LONG} if ttl == CACHE_TTL_LONG else {})}
     return block
+
+
+def _content(message: Any) -> list[Any]:
+    content = message.get("content") if isinstance(message, dict) and message.get("role") == "assistant" else None
+    return content if isinstance(content, list) else []
+
+
+def _is_foreign(block: Any) -> bool:
+    if not isinstance(block, dict):
+        return False
+    if block.get("type") == "thinking":
+        return block.get("signature") == ""
+    return block.get("type") == "redacted_thinking" and unseal(text(block.get("data")))[0] != ANTHROPIC_ORIGIN
 
 
 def _placed(turns: Sequence[Turn], *, system_turns: bool) -> Iterator[Turn]:

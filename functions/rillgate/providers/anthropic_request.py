@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rillgate.domain.errors import ClientError
-from rillgate.providers.anthropic_blocks import Block, messages_of, with_cache
+from rillgate.providers.anthropic_blocks import Block, messages_of, with_cache, without_foreign_reasoning
 from rillgate.providers.claude import (
     BUDGET_TOKENS_MIN,
     DISABLED,
@@ -73,6 +73,8 @@ def body_of_original(
     """
     body = {**original, "model": model, "max_tokens": output_tokens_max}
     body.pop("stream", None)
+    if isinstance(original.get("messages"), list):
+        body["messages"] = without_foreign_reasoning(original["messages"])
     if stream:
         body["stream"] = True
     thinking = body.get("thinking")

@@ -6,7 +6,8 @@ The dialect has checked the fields' outer types; what only a translation needs (
 which call a result belongs) is checked here, with `param` naming the field. Cache marks come as `cache_control`
 (Anthropic's word, which gateways for OpenAI clients took over) or as OpenAI's `prompt_cache_breakpoint`. Reasoning of
 earlier turns comes as `reasoning_details` (OpenRouter's word), each with the family that can read it in `format`.
-Source: the request tables of the reference; https://openrouter.ai/docs (reasoning tokens), read 2026-11.
+Source: the request tables of the reference; https://openrouter.ai/docs (reasoning tokens); Gemini API, "OpenAI
+compatibility" (`extra_content`), read 2026-11.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rillgate.domain.delta import GOOGLE_ORIGIN
 from rillgate.domain.errors import ClientError
 
 CACHE_TTL_DEFAULT = "5m"
@@ -71,12 +73,14 @@ class Reasoning(msgspec.Struct, frozen=True):
         signature: proof that the text is unchanged, where there is one.
         data: what only the family itself can read; text and signature are empty then.
         origin: the family that made signature and data, as `domain.delta` names it; "" for text alone.
+        call_id: the tool call that `data` belongs to; "" where it belongs to none.
     """
 
     text: str
     signature: str = ""
     data: str = ""
     origin: str = ""
+    call_id: str = ""
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -249,6 +253,7 @@ def _reasoning(message: Mapping[str, Any]) -> Iterator[Reasoning]:
     if found:
         yield from (detail for detail in found if detail.text or detail.signature or detail.data)
         return
+    yield from _extra_signatures(message)
     text = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(text, str) and text:
         yield Reasoning(text)
@@ -259,7 +264,18 @@ def _detail(detail: Mapping[str, Any]) -> Reasoning:
         value = detail.get(key)
         return value if isinstance(value, str) else ""
 
-    return Reasoning(said("text") or said("summary"), said("signature"), said("data"), said("format"))
+    call_id = said("id") if said("format") == GOOGLE_ORIGIN else ""  # elsewhere it is the entry's own
+    return Reasoning(said("text") or said("summary"), said("signature"), said("data"), said("format"), call_id)
+
+
+def _extra_signatures(message: Mapping[str, Any]) -> Iterator[Reasoning]:
+    """Where Google's own surface for OpenAI clients puts them: `extra_content` of a tool call."""
+    for call in message.get("tool_calls") or ():
+        google = call.get("extra_content")
+        for key in ("google", "thought_signature"):
+            google = google.get(key) if isinstance(google, dict) else None
+        if isinstance(google, str) and google and isinstance(call.get("id"), str):
+            yield Reasoning("", data=google, origin=GOOGLE_ORIGIN, call_id=call["id"])
 
 
 def _calls(message: Mapping[str, Any], where: str) -> Iterator[ToolCall]:

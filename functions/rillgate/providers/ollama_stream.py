@@ -7,7 +7,6 @@ Source: Ollama's API reference and server source, read 2026-11.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -25,11 +24,11 @@ from rillgate.domain.delta import (
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Frame
 from rillgate.domain.usage import Usage
+from rillgate.providers.call_ids import made_id
 from rillgate.providers.ollama_errors import ollama_error_from_object
 from rillgate.wire.loose_json import count, loads, text
 
 FINISH_REASONS = {"stop": "stop", "length": "length", "load": "stop"}
-ID_CHARS = 24  # as many as Ollama's and OpenAI's own ids have, behind "call_"
 
 
 class _Message(msgspec.Struct):
@@ -105,7 +104,7 @@ class OllamaStreamDecoder:
         arguments = function.get("arguments")
         if not isinstance(arguments, str):
             arguments = msgspec.json.encode(arguments if isinstance(arguments, dict) else {}).decode()
-        call_id = text(call.get("id")) or _made_id(data, index)
+        call_id = text(call.get("id")) or made_id(data, index)
         return ToolDelta(0, index, call_id, text(function.get("name")), arguments or "{}")
 
     def _end(self, line: _Line) -> list[Delta]:
@@ -122,14 +121,6 @@ class OllamaStreamDecoder:
         if output is None and not self._content:
             output = 0
         return Usage(input_tokens=count(line.prompt_eval_count) or None, output_tokens=output)
-
-
-def _made_id(data: bytes, index: int) -> str:
-    """An id for a call of a server that gives none: unlike those of the conversation's other turns.
-
-    A line holds the time at which it was made, in nanoseconds, so no two turns have the same.
-    """
-    return "call_" + hashlib.sha256(data + b"#%d" % index).hexdigest()[:ID_CHARS]
 
 
 def _read(data: bytes) -> _Line | None:

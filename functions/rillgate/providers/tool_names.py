@@ -21,6 +21,7 @@ from rillgate.domain.ports import Frame, StreamDecoder
 DIGEST_CHARS = 8
 
 _NOT_TAKEN = re.compile(r"[^A-Za-z0-9_-]")  # by any of them
+_LETTER_FIRST = re.compile(r"[A-Za-z_]")
 
 
 class ToolNames:
@@ -30,15 +31,19 @@ class ToolNames:
     Args:
         fields: in Chat Completions vocabulary; {} for a request whose names stay as they are.
         chars_max: how long the provider lets a name be, in letters, digits, `_` and `-`.
+        letter_first: whether it must begin with a letter or `_`.
     """
 
-    def __init__(self, fields: Mapping[str, Any], chars_max: int) -> None:
+    def __init__(self, fields: Mapping[str, Any], chars_max: int, *, letter_first: bool = False) -> None:
         found = dict.fromkeys(_names(fields))
-        taken = {name for name in found if len(name) <= chars_max and not _NOT_TAKEN.search(name)}
+        prefixes = {name: "_" for name in found if letter_first and not _LETTER_FIRST.match(name)}
+        taken = {
+            name for name in found if len(name) <= chars_max and not _NOT_TAKEN.search(name) and name not in prefixes
+        }
         self.written: dict[str, str] = {}
         for name in found:
             if name not in taken:
-                self.written[name] = written = _written(name, chars_max, taken)
+                self.written[name] = written = _written(prefixes.get(name, "") + name, chars_max, taken)
                 taken.add(written)
         self._given = {written: name for name, written in self.written.items()}
 

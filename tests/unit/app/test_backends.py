@@ -15,6 +15,7 @@ from rillgate.app.settings.types import ProviderSettings
 from rillgate.providers.anthropic import AnthropicProvider
 from rillgate.providers.bedrock import BedrockProvider
 from rillgate.providers.features import FEATURES
+from rillgate.providers.gemini import GeminiProvider
 from rillgate.providers.ollama import OllamaProvider
 from rillgate.providers.openai import OpenAIProvider
 from tests.fakes.clock import FakeClock
@@ -26,6 +27,7 @@ CLASSES = {
     "anthropic": AnthropicProvider,
     "ollama": OllamaProvider,
     "bedrock": BedrockProvider,
+    "gemini": GeminiProvider,
 }
 
 

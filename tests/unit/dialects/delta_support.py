@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rillgate.domain.delta import (
     ANTHROPIC_ORIGIN,
+    GOOGLE_ORIGIN,
     Delta,
     FinishDelta,
     OpaqueReasoningDelta,
@@ -28,6 +29,13 @@ CONTENT: st.SearchStrategy[Delta] = st.one_of(
     st.builds(RefusalDelta, st.just(0), TEXT),
     st.builds(SignatureDelta, st.just(0), st.text("abc", min_size=1, max_size=3), st.just(ANTHROPIC_ORIGIN)),
     st.builds(OpaqueReasoningDelta, st.just(0), st.text("abc", min_size=1, max_size=3), st.just(ANTHROPIC_ORIGIN)),
+    st.builds(
+        OpaqueReasoningDelta,
+        st.just(0),
+        st.text("abc", min_size=1, max_size=3),
+        st.just(GOOGLE_ORIGIN),
+        st.none() | st.text("ab:", min_size=1, max_size=3),
+    ),
     st.builds(UsageDelta, st.builds(Usage, st.just(1), st.just(2))),
 )
 VALUE: st.SearchStrategy[object] = st.one_of(st.integers(0, 9), TEXT, st.just({"in": [1]}))
@@ -61,9 +69,10 @@ class Sequence:
         return [delta.signature for delta in self.deltas if isinstance(delta, SignatureDelta)]
 
     @property
-    def opaque(self) -> list[str]:
-        """Unreadable reasoning in order."""
-        return [delta.data for delta in self.deltas if isinstance(delta, OpaqueReasoningDelta)]
+    def opaque(self) -> list[tuple[str, str, str]]:
+        """Unreadable reasoning in order: family, data, and the call that it belongs to, "" for none."""
+        found = [delta for delta in self.deltas if isinstance(delta, OpaqueReasoningDelta)]
+        return [(delta.origin, delta.data, delta.call_id or "") for delta in found]
 
 
 @st.composite

@@ -14,6 +14,7 @@ from rillgate.dialects.chat_completions import ChatCompletions
 from rillgate.dialects.messages import Messages
 from rillgate.dialects.messages_wire import STOP_REASONS
 from rillgate.domain.delta import ReasoningDelta, RefusalDelta, TextDelta, ToolDelta
+from rillgate.domain.kept_reasoning import unseal
 from rillgate.domain.ports import Dialect
 from rillgate.domain.request import AnswerHead
 from rillgate.domain.usage import Usage
@@ -45,7 +46,8 @@ def check_message(message: Message, sequence: Sequence) -> None:
     thoughts = [block for block in blocks if block.type == "thinking"]
     assert "".join(block.thinking for block in thoughts) == sequence.text_of(ReasoningDelta)
     assert [block.signature for block in thoughts if block.signature] == sequence.signatures
-    assert [block.data for block in blocks if block.type == "redacted_thinking"] == sequence.opaque
+    kept = [block.data for block in blocks if block.type == "redacted_thinking"]
+    assert [(origin, data, call_id) for origin, call_id, data in map(unseal, kept)] == sequence.opaque
     calls = [block for block in blocks if block.type == "tool_use"]
     assert [(block.name, block.input) for block in calls] == [(name, input_) for _, name, input_ in sequence.calls]
     assert all(block.id == call_id or not call_id for block, (call_id, _, _) in zip(calls, sequence.calls, strict=True))
@@ -77,7 +79,8 @@ def check_completion(completion: ChatCompletion, sequence: Sequence) -> None:
     assert (extra.get("reasoning_content") or "") == sequence.text_of(ReasoningDelta)
     details = extra.get("reasoning_details") or []
     assert [one["signature"] for one in details if "signature" in one] == sequence.signatures
-    assert [one["data"] for one in details if "data" in one] == sequence.opaque
+    kept = [(one["format"], one["data"], one.get("id", "")) for one in details if "data" in one]
+    assert kept == sequence.opaque
     assert [one["index"] for one in details] == list(range(len(details)))
     calls = [call for call in message.tool_calls or () if call.type == "function"]
     assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [

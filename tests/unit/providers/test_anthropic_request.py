@@ -535,3 +535,26 @@ def test_build_request_of_the_same_api_carries_its_version_and_betas() -> None:
 def test_build_lowered_cap_lowers_the_budget_of_thought(cap: int, thinking: object, expected: object) -> None:
     """It must stay below the cap; what the client itself got wrong is the provider's to say."""
     assert own_body(original(thinking=thinking), cap)["thinking"] == expected
+
+
+def test_original_leaves_out_reasoning_that_others_made() -> None:
+    """Anthropic would refuse what Google's models signed, and thoughts that nobody signed; its own stay as they are."""
+    own = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "redacted_thinking", "data": "xyz"},
+        {"type": "text", "text": "Hi"},
+    ]
+    foreign = [
+        {"type": "thinking", "thinking": "hm", "signature": ""},
+        {"type": "redacted_thinking", "data": "google-gemini-v1:a1:Q0E="},
+    ]
+    asked = {"role": "user", "content": "Hi"}
+    messages = [
+        asked,
+        {"role": "assistant", "content": [*foreign, *own]},
+        asked,
+        {"role": "assistant", "content": foreign},
+        {"role": "assistant", "content": "Hi"},
+    ]
+    found = own_body(original(messages=messages), 100)["messages"]
+    assert found == [asked, {"role": "assistant", "content": own}, asked, {"role": "assistant", "content": "Hi"}]

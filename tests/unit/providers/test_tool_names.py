@@ -14,6 +14,7 @@ from rillgate.domain.ports import Frame, Provider, StreamDecoder
 from rillgate.domain.request import ChatRequest
 from rillgate.providers.anthropic import AnthropicProvider
 from rillgate.providers.bedrock import BedrockProvider
+from rillgate.providers.gemini import GeminiProvider
 from rillgate.providers.ollama import OllamaProvider
 from rillgate.providers.openai import OpenAIProvider
 from rillgate.providers.tool_names import ToolNames
@@ -21,10 +22,11 @@ from rillgate.wire.sse import SseFrame
 
 HI = {"role": "user", "content": "Hi"}
 LONG = "mcp__" + "x" * 95
-CHARS_MAX = {"anthropic": 128, "bedrock": 64, "openai": 64}
+CHARS_MAX = {"anthropic": 128, "bedrock": 64, "gemini": 64, "openai": 64}
 PROVIDERS: dict[str, Provider] = {
     "anthropic": AnthropicProvider("lab"),
     "bedrock": BedrockProvider("lab"),
+    "gemini": GeminiProvider("lab"),
     "openai": OpenAIProvider("lab", own_host=True),
 }
 
@@ -83,6 +85,17 @@ def said(decoder: StreamDecoder) -> Any:
 def test_names_are_written_so_that_they_still_say_the_same(names: list[str], written: dict[str, str]) -> None:
     """In the characters that are taken; those that are taken as they are stay."""
     assert ToolNames(fields(*names), 64).written == written
+
+
+def test_names_that_must_begin_with_a_letter_do() -> None:
+    """With a line before them, unless that would be another tool's."""
+    given = fields("2nd", "-x", "ok", "_3", "3", "_ok")
+    found = ToolNames(given, 64, letter_first=True).written
+    assert found["2nd"] == "_2nd"
+    assert found["-x"] == "_-x"
+    assert re.fullmatch(r"_3_[0-9a-f]{8}", found["3"])
+    assert found.keys() == {"2nd", "-x", "3"}
+    assert ToolNames(given, 64).written == {}
 
 
 def test_names_that_would_be_another_tools_get_a_digest() -> None:
@@ -212,6 +225,11 @@ def answer_of(kind: str, name: str) -> bytes:
             "output": {"message": {"content": [{"toolUse": {"toolUseId": "t1", "name": name, "input": {}}}]}},
             "stopReason": "tool_use",
             "usage": {"inputTokens": 1, "outputTokens": 1},
+        },
+        "gemini": {
+            "candidates": [
+                {"content": {"parts": [{"functionCall": {"name": name, "args": {}}}]}, "finishReason": "STOP"}
+            ]
         },
         "openai": {
             "choices": [{"message": {"tool_calls": [{"id": "t1", "function": {"name": name, "arguments": "{}"}}]}}]

@@ -11,6 +11,7 @@ from rillgate.app.settings.secrets import header_safe
 from rillgate.app.settings.sources import SettingsError
 from rillgate.app.settings.types import (
     ANTHROPIC_BASE_URL,
+    GEMINI_BASE_URL,
     OLLAMA_BASE_URL,
     OLLAMA_PORT,
     OPENAI_BASE_URL,
@@ -22,7 +23,7 @@ _T = TypeVar("_T")
 Environ = Mapping[str, str]
 
 # Variables of kinds that are not there yet: found, said, and not used.
-VARIABLES_NOT_YET = {"AZURE_OPENAI_API_KEY": "azure", "GEMINI_API_KEY": "gemini", "GOOGLE_API_KEY": "gemini"}
+VARIABLES_NOT_YET = {"AZURE_OPENAI_API_KEY": "azure"}
 # All that name a provider, or its key.
 PROVIDER_VARIABLES = frozenset(
     {
@@ -33,6 +34,9 @@ PROVIDER_VARIABLES = frozenset(
         "ANTHROPIC_BASE_URL",
         "OLLAMA_HOST",
         "AWS_BEARER_TOKEN_BEDROCK",
+        "GOOGLE_API_KEY",
+        "GEMINI_API_KEY",
+        "GOOGLE_GEMINI_BASE_URL",
         *VARIABLES_NOT_YET,
     }
 )
@@ -40,6 +44,7 @@ PROVIDER_VARIABLES = frozenset(
 _NEEDS = {
     "openai": "OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys",
     "anthropic": "ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for a server without keys",
+    "gemini": "GEMINI_API_KEY, or GOOGLE_GEMINI_BASE_URL for a server without keys",
 }
 # Addresses on which a server listens to all; a client reaches it by the one on the right.
 _REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # nothing listens here
@@ -94,15 +99,15 @@ def ollama_base_url(host: str) -> str:
     name = _REACHED_BY.get(parts.hostname or "", parts.hostname or "")
     port = parts.port or (None if separator else OLLAMA_PORT)
     address = (f"[{name}]" if ":" in name else name) + (f":{port}" if port else "")
-    return without_v1(f"{parts.scheme}://{address}{parts.path}")
+    return without_version(f"{parts.scheme}://{address}{parts.path}")
 
 
-def without_v1(base_url: str) -> str:
-    """An address without the /v1 that many write behind it, for kinds whose own tools want none.
+def without_version(base_url: str) -> str:
+    """An address without the /v1, or Gemini's /v1beta, that many write behind it, for kinds whose own tools want none.
 
     Shape: 'http://127.0.0.1:8080/v1/' → 'http://127.0.0.1:8080'
     """
-    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+    return base_url.rstrip("/").removesuffix("/v1").removesuffix("/v1beta").rstrip("/")
 
 
 def region_of(environ: Environ) -> str | None:
@@ -133,6 +138,16 @@ def _anthropic(environ: Environ, named: bool, notices: list[str]) -> ProviderSet
     return _by_key_and_url(environ, "anthropic", ANTHROPIC_BASE_URL, "ANTHROPIC_BASE_URL", keys)
 
 
+def _gemini(environ: Environ, named: bool, notices: list[str]) -> ProviderSettings | None:
+    """Gemini, by the variables that Google's own SDK reads, in its order."""
+    keys = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+    provider = _by_key_and_url(environ, "gemini", GEMINI_BASE_URL, "GOOGLE_GEMINI_BASE_URL", keys)
+    both = [_read(environ, name) for name in keys]
+    if provider is not None and all(both) and both[0] != both[1]:
+        notices.append("GEMINI_API_KEY and GOOGLE_API_KEY are set and differ: the latter is used, as Google's SDK does")
+    return provider
+
+
 def _by_key_and_url(
     environ: Environ, kind: str, own_url: str, url_variable: str, key_variables: tuple[str, ...]
 ) -> ProviderSettings | None:
@@ -143,7 +158,7 @@ def _by_key_and_url(
     address = _checked(url_variable, http_url, base_url) if base_url else own_url
     provider = ProviderSettings(
         kind,
-        base_url=address if kind == "openai" else without_v1(address),
+        base_url=address if kind == "openai" else without_version(address),
         api_key=_checked(key_variable, header_safe, environ[key_variable]) if key_variable else None,
         found_in=key_variable or url_variable,
         bearer=key_variable == "ANTHROPIC_AUTH_TOKEN",
@@ -187,6 +202,7 @@ _FINDERS: Mapping[str, Callable[[Environ, bool, list[str]], ProviderSettings | N
     "anthropic": _anthropic,
     "ollama": _ollama,
     "bedrock": _bedrock,
+    "gemini": _gemini,
 }
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rillgate.app.settings.found import bedrock_base_url, found_providers, region_of, without_v1
+from rillgate.app.settings.found import bedrock_base_url, found_providers, region_of, without_version
 from rillgate.app.settings.rules import Misfit, shown
 from rillgate.app.settings.schema import KINDS
 from rillgate.app.settings.secrets import Secret, SecretName, read_secret
@@ -20,6 +20,7 @@ from rillgate.app.settings.sources import SettingsError, Tree
 from rillgate.app.settings.types import (
     ANTHROPIC_BASE_URL,
     BEARER_HEADER,
+    GEMINI_BASE_URL,
     KEY_HEADERS,
     OLLAMA_BASE_URL,
     OLLAMA_PORT,
@@ -28,12 +29,17 @@ from rillgate.app.settings.types import (
     ProviderSettings,
 )
 
-KINDS_READY = ("embedded", "openai", "anthropic", "ollama", "bedrock")
-BASE_URLS = {"openai": OPENAI_BASE_URL, "anthropic": ANTHROPIC_BASE_URL, "ollama": OLLAMA_BASE_URL}
+KINDS_READY = ("embedded", "openai", "anthropic", "ollama", "bedrock", "gemini")
+BASE_URLS = {
+    "openai": OPENAI_BASE_URL,
+    "anthropic": ANTHROPIC_BASE_URL,
+    "ollama": OLLAMA_BASE_URL,
+    "gemini": GEMINI_BASE_URL,
+}
 
 _ANY_OPENAI = 'use kind = "openai" with the base_url of an OpenAI-compatible server'
 _ANY_BACKEND = f"set it to {', '.join(KINDS_READY[:-1])} or {KINDS_READY[-1]}"
-_KEY_OF = {"api.openai.com": "OPENAI_API_KEY", "api.anthropic.com": "ANTHROPIC_API_KEY"}
+_KEY_OF = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
 
 
 def read_providers(
@@ -107,7 +113,7 @@ def _base_url(tree: Tree, name: str, kind: str, environ: Mapping[str, str], regi
     given: str | None = tree.value(*path, "base_url")
     if kind != "bedrock":
         address = given or BASE_URLS[kind]
-        return address if kind == "openai" else without_v1(address)
+        return address if kind == "openai" else without_version(address)
     signed = tree.value(*path, "api_key") in (None, "none")
     if region is None and (given is None or signed):
         raise tree.error(path, "has no region", 'add one, such as region = "eu-central-1", or set AWS_REGION')
@@ -124,7 +130,7 @@ def _configured_key(tree: Tree, name: str, environ: Mapping[str, str], folder: P
 
 
 def _check_credential(tree: Tree, name: str, provider: ProviderSettings) -> None:
-    """One credential, and for OpenAI's and Anthropic's own hosts no less than one."""
+    """One credential, and for OpenAI's, Anthropic's and Google's own hosts no less than one."""
     key_header = KEY_HEADERS.get(provider.kind, BEARER_HEADER)
     sent = {header.lower() for header, _ in provider.headers}
     by_header = sorted(sent & {BEARER_HEADER, key_header})
@@ -136,7 +142,7 @@ def _check_credential(tree: Tree, name: str, provider: ProviderSettings) -> None
         raise tree.error((*path, "headers"), problem, "keep one of the two")
     if provider.own_host and provider.api_key is None and not by_header:
         problem = f"{provider.own_host} answers nobody without a key"
-        raise tree.error(path, problem, f'add api_key = "env:{_KEY_OF[provider.own_host]}"')
+        raise tree.error(path, problem, f'add api_key = "env:{_KEY_OF[provider.kind]}"')
 
 
 def _check_one_embedded(tree: Tree, providers: Mapping[str, ProviderSettings]) -> None:

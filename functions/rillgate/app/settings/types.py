@@ -22,10 +22,12 @@ OPENAI_MODEL_DEFAULT = "gpt-4.1-mini"  # small, cheap, and open to every account
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 ANTHROPIC_MODEL_DEFAULT = "claude-haiku-4-5"  # likewise
 BEDROCK_MODEL_DEFAULT = "amazon.nova-lite-v1:0"  # likewise; Bedrock's own address lists none
+GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
+GEMINI_MODEL_DEFAULT = "gemini-flash-lite-latest"  # likewise
 OLLAMA_PORT = 11434
 OLLAMA_BASE_URL = f"http://127.0.0.1:{OLLAMA_PORT}"
 BEARER_HEADER = "authorization"
-KEY_HEADERS = {"anthropic": "x-api-key"}  # by kind; elsewhere a key is a bearer token
+KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}  # by kind; elsewhere a key is a bearer token
 PATIENT_FIRST_TOKEN_S = 300.0  # first_token_s, where nothing sets it, for Ollama (it loads models) and for reasoning
 ROUTE_RETRIES = 1
 CHAT_OUTPUT_TOKENS_DEFAULT = 4096  # on /chat/*, when the client names none
@@ -104,9 +106,15 @@ class ProviderSettings:
         return self.kind == "anthropic" and urlsplit(self.base_url).hostname == "api.anthropic.com"
 
     @property
+    def is_gemini_itself(self) -> bool:
+        """Whether Google's own host answers, and not one that speaks its API."""
+        return self.kind == "gemini" and urlsplit(self.base_url).hostname == "generativelanguage.googleapis.com"
+
+    @property
     def own_host(self) -> str | None:
         """The host of the company whose API this is, where it answers itself: it answers nobody without a key."""
-        return urlsplit(self.base_url).hostname if self.is_openai_itself or self.is_anthropic_itself else None
+        itself = self.is_openai_itself or self.is_anthropic_itself or self.is_gemini_itself
+        return urlsplit(self.base_url).hostname if itself else None
 
     @property
     def is_signed(self) -> bool:
@@ -120,6 +128,8 @@ class ProviderSettings:
             return OPENAI_MODEL_DEFAULT
         if self.is_anthropic_itself:
             return ANTHROPIC_MODEL_DEFAULT
+        if self.is_gemini_itself:
+            return GEMINI_MODEL_DEFAULT
         return {"embedded": EMBEDDED_MODEL, "bedrock": BEDROCK_MODEL_DEFAULT}.get(self.kind)
 
     def endpoint(self, fetched: Secret | None = None) -> Endpoint:

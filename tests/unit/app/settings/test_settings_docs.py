@@ -15,6 +15,7 @@ from rillgate.app.settings.types import (
     ANTHROPIC_MODEL_DEFAULT,
     BEDROCK_MODEL_DEFAULT,
     EMBEDDED_MODEL,
+    GEMINI_MODEL_DEFAULT,
     OPENAI_MODEL_DEFAULT,
     PATIENT_FIRST_TOKEN_S,
     AuthSettings,
@@ -110,7 +111,13 @@ def test_configuration_page_example_loads(tmp_path: Path) -> None:
 def test_configuration_page_names_what_is_found_and_what_is_not_used() -> None:
     """Variables and constants on the page are those of the code."""
     page = PAGE.read_text(encoding="utf-8")
-    models = (EMBEDDED_MODEL, OPENAI_MODEL_DEFAULT, ANTHROPIC_MODEL_DEFAULT, BEDROCK_MODEL_DEFAULT)
+    models = (
+        EMBEDDED_MODEL,
+        OPENAI_MODEL_DEFAULT,
+        ANTHROPIC_MODEL_DEFAULT,
+        BEDROCK_MODEL_DEFAULT,
+        GEMINI_MODEL_DEFAULT,
+    )
     for word in (*PROVIDER_VARIABLES, *models, f"{PATIENT_FIRST_TOKEN_S:g} for Ollama"):
         assert word in page
     for kind in KINDS_READY:

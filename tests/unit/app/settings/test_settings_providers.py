@@ -79,6 +79,18 @@ def found(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, tuple[str, st
             {"bedrock": ("bedrock", "http://127.0.0.1:2", None)},
         ),
         ({"RILLGATE_BACKEND": "ollama"}, {"ollama": ("ollama", "http://127.0.0.1:11434", None)}),
+        ({"GEMINI_API_KEY": "k-5"}, {"gemini": ("gemini", "https://generativelanguage.googleapis.com", "k-5")}),
+        (
+            {"GOOGLE_API_KEY": "k-6", "GEMINI_API_KEY": "k-5", "OLLAMA_HOST": "box"},
+            {
+                "ollama": ("ollama", "http://box:11434", None),
+                "gemini": ("gemini", "https://generativelanguage.googleapis.com", "k-6"),
+            },
+        ),
+        (
+            {"GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:1/v1beta/"},
+            {"gemini": ("gemini", "http://127.0.0.1:1", None)},
+        ),
     ],
 )
 def test_providers_without_table_are_found_from_variables(
@@ -199,10 +211,14 @@ def test_backend_variable_chooses_the_default_provider(
         ),
         ("bedrock", None, "'bedrock' needs a region; set AWS_REGION"),
         ("bedrock", LAB, "rillgate.toml has no provider of kind 'bedrock'; add one"),
-        ("gemini", None, "'gemini' is not there yet; set it to embedded, openai, anthropic, ollama or bedrock"),
-        ("azure", None, "'azure' is not there yet"),
+        (
+            "gemini",
+            None,
+            "'gemini' needs GEMINI_API_KEY, or GOOGLE_GEMINI_BASE_URL for a server without keys; set one of them",
+        ),
+        ("azure", None, "'azure' is not there yet; set it to embedded, openai, anthropic, ollama, bedrock or gemini"),
         ("OpenAI", None, "unknown value 'OpenAI'; did you mean 'openai'?"),
-        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama or bedrock"),
+        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama, bedrock or gemini"),
         ("embedded", LAB, "rillgate.toml has no provider of kind 'embedded'; add one with kind = \"embedded\" under"),
     ],
 )
@@ -269,7 +285,10 @@ def test_model_variable_may_name_the_embedded_model(tmp_path: Path, name: str) -
             "providers.a.region: expected an AWS region, got 'EU'; give",
         ),
         ("[providers.a]\nkind = 'ollama'\nregion = 'eu-west-1'", 'providers.a.region: is of no use to kind = "ollama"'),
-        ('[providers.a]\nkind = "gemini"', "providers.a.kind: 'gemini' is not there yet; use kind"),
+        (
+            '[providers.a]\nkind = "gemini"',
+            'providers.a: generativelanguage.googleapis.com answers nobody without a key; add api_key = "env:GEMINI_',
+        ),
         ('[providers.a]\nkind = "azure"', "providers.a.kind: 'azure' is not there yet; use kind"),
         ("providers.a = 'sk-secret'", "providers.a: expected a table, got text; write it as [providers.a]"),
         ("[providers.'a/b']\nkind = 'openai'", 'providers."a/b": is no name for a provider; use letters and digits'),
@@ -401,6 +420,14 @@ def test_provider_bedrock_key_without_region_is_a_notice(tmp_path: Path) -> None
     assert notice == "AWS_BEARER_TOKEN_BEDROCK is set, but no region (AWS_REGION): it is not used"
 
 
+def test_provider_gemini_takes_the_key_that_googles_sdk_takes(tmp_path: Path) -> None:
+    """Both variables may be there; where they differ, one line says which one counts, and neither key."""
+    (notice,) = load(tmp_path, environ={"GEMINI_API_KEY": "k-5", "GOOGLE_API_KEY": "k-6"}).notices
+    assert notice.startswith("GEMINI_API_KEY and GOOGLE_API_KEY are set and differ: the latter is used")
+    assert "k-" not in notice
+    assert load(tmp_path, environ={"GEMINI_API_KEY": "k-5", "GOOGLE_API_KEY": "k-5"}).notices == ()
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
@@ -409,6 +436,8 @@ def test_provider_bedrock_key_without_region_is_a_notice(tmp_path: Path) -> None
         ({"RILLGATE_BACKEND": "ollama"}, None),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "eu-west-1"}, "amazon.nova-lite-v1:0"),
         ({"OPENAI_API_KEY": "k"}, "gpt-4.1-mini"),
+        ({"GEMINI_API_KEY": "k"}, "gemini-flash-lite-latest"),
+        ({"GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:1"}, None),
         ({}, "smollm2-135m"),
     ],
 )
