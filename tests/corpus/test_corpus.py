@@ -16,6 +16,7 @@ from rillgate.domain.delta import Delta, ErrorDelta
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Dialect, Provider
 from rillgate.providers.anthropic import AnthropicProvider
+from rillgate.providers.azure import AzureProvider
 from rillgate.providers.bedrock import BedrockProvider
 from rillgate.providers.gemini import GeminiProvider
 from rillgate.providers.ollama import OllamaProvider
@@ -30,6 +31,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "ollama": OllamaProvider("lab"),
     "bedrock": BedrockProvider("lab"),
     "gemini": GeminiProvider("lab"),
+    "azure": AzureProvider("lab"),
 }
 DIALECTS: Mapping[str, Dialect] = {"chat_completions": ChatCompletions(), "messages": Messages()}
 CASES = sorted(f"{path.parent.name}/{path.name}" for name in PROVIDERS for path in (HERE / name).iterdir())

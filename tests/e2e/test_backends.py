@@ -30,12 +30,14 @@ PATHS = {
     "anthropic": "/v1/messages",
     "ollama": "/api/chat",
     "gemini": "/v1beta/models/fake-model:streamGenerateContent",
+    "azure": "/openai/v1/chat/completions",
 }
 KEY_HEADERS = {
     "openai": [("authorization", f"Bearer {KEY}")],
     "anthropic": [("x-api-key", KEY)],
     "ollama": [],
     "gemini": [("x-goog-api-key", KEY)],
+    "azure": [("api-key", KEY)],
 }
 EMBEDDED = pytest.param(
     "embedded",
@@ -59,6 +61,7 @@ async def backend(name: str, fake: FakeProvider, cwd: Path, **more: Any) -> Asyn
         "anthropic": {"ANTHROPIC_BASE_URL": fake.base_url, "ANTHROPIC_API_KEY": KEY},
         "ollama": {"OLLAMA_HOST": f"127.0.0.1:{fake.port}"},
         "gemini": {"GOOGLE_GEMINI_BASE_URL": fake.base_url, "GEMINI_API_KEY": KEY},
+        "azure": {"AZURE_OPENAI_ENDPOINT": fake.base_url, "AZURE_OPENAI_API_KEY": KEY, "RILLGATE_MODEL": "fake-model"},
     }
     usual: dict[str, Any] = addresses.get(name, {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": KEY})
     async with serving(cwd=cwd, RILLGATE_BACKEND=name, **usual, **more) as served:
@@ -82,7 +85,7 @@ async def answer(exchange: Exchange) -> None:
     await script(exchange)
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", "gemini", EMBEDDED])
+@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", "gemini", "azure", EMBEDDED])
 async def test_backend_named_by_one_variable_answers_the_same_requests(name: str, tmp_path: Path) -> None:
     """Without a model's name, on both routes, and through the SDK: each backend answers, and only it."""
     async with FakeProvider() as fake, backend(name, fake, tmp_path) as served:
@@ -106,7 +109,7 @@ async def test_backend_named_by_one_variable_answers_the_same_requests(name: str
             assert "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
         assert [exchange.path for exchange in fake.chats] == ([PATHS[name]] * 3 if name in PATHS else [])
         for exchange in fake.chats:
-            names = ("authorization", "x-api-key", "x-goog-api-key")
+            names = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
             sent = [(key, exchange.headers[key]) for key in names if key in exchange.headers]
             assert sent == KEY_HEADERS[name]
             assert exchange.model == "fake-model"

@@ -70,7 +70,7 @@ async def test_serve_with_a_provider_that_lists_nothing_says_so_and_serves() -> 
 
 
 async def test_serve_says_what_was_found_and_is_not_used() -> None:
-    """Keys of providers that are not there yet."""
+    """A key of a provider whose address is missing."""
     async with FakeProvider() as fake, serving(**variables_for(fake)) as served:
         assert not any("AZURE" in line for line in served.out)
     async with FakeProvider() as fake:
@@ -140,7 +140,7 @@ BROKEN_FILES = [
     ("[timeouts]\ntotal_s = 0", "timeouts.total_s"),
     ("[ledger]\nurl = 'redis://localhost'", "ledger.url"),
     ('[providers.lab]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key = "env:NOT_SET"', "NOT_SET"),
-    ('[providers.lab]\nkind = "azure"', "providers.lab.kind"),
+    ('[providers.lab]\nkind = "azure"', "providers.lab"),
     ('[providers.lab]\nkind = "openai"\nbase_url = "127.0.0.1"', "providers.lab.base_url"),
     ('[[routes]]\nmodel = "x"\nupstream = ["nowhere/*"]', "routes[0].upstream"),
     ("[limits]\noutput_tokens_default = 99\noutput_tokens_max = 9", "limits.output_tokens_default"),

@@ -1,7 +1,7 @@
 """A provider that does what a test's script says, in the test's own event loop.
 
-It knows where requests of OpenAI's, Anthropic's, Ollama's, Bedrock's and Gemini's APIs come to; scripts speak for any
-of them.
+It knows where requests of OpenAI's, Azure's, Anthropic's, Ollama's, Bedrock's and Gemini's APIs come to; scripts speak
+for any of them.
 
     async with FakeProvider() as fake:
         fake.script = chat(["Hel", "lo"])
@@ -30,10 +30,11 @@ from tests.fakes.exchange import CREATED, Exchange, PeerGone, Script, linger_non
 from tests.fakes.script import Sleep, chat
 
 NOTSENT_LOWAT_BYTES = 16_384  # so that the kernel does not take megabytes which the client never reads
-CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/messages", "/api/chat"})
+CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/messages", "/api/chat", "/openai/v1/chat/completions"})
 MODEL_PATHS = (  # where the model is a part of the address
     re.compile(r"/model/([^/]+)/converse(?:-stream)?"),
     re.compile(r"/v1beta/models/([^/:]+):(?:generateContent|streamGenerateContent)"),
+    re.compile(r"/openai/deployments/([^/]+)/chat/completions"),
 )
 
 How = Literal["open", "fin", "rst", "ours"]

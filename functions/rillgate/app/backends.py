@@ -6,13 +6,15 @@ more than it needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from rillgate.app.settings.secrets import SecretName
 from rillgate.app.settings.types import ProviderSettings
 from rillgate.domain.ports import Clock, Provider
 
 if TYPE_CHECKING:
+    from rillgate.app.azure_location import AzureLocation
     from rillgate.app.bedrock_location import BedrockLocation
 
 
@@ -33,6 +35,23 @@ def signed_location(settings: ProviderSettings, clock: Clock, environ: Mapping[s
 
     region = settings.region or ""  # the settings refuse a provider that is to be signed for and has none
     return BedrockLocation(settings.base_url, region, clock, environ, headers=settings.headers)
+
+
+def token_location(
+    settings: ProviderSettings,
+    clock: Clock,
+    environ: Mapping[str, str],
+    fetched: Callable[[SecretName], Awaitable[str]],
+) -> AzureLocation:
+    """Where a provider without a key answers, and what fetches tokens for it; to be closed in the end.
+
+    Args:
+        environ: where an identity is looked for.
+        fetched: gives a secret that AWS keeps.
+    """
+    from rillgate.app.azure_location import AzureLocation  # noqa: PLC0415 # only where it is configured
+
+    return AzureLocation(settings, clock, environ, fetched)
 
 
 def _openai(name: str, settings: ProviderSettings) -> Provider:
@@ -65,6 +84,12 @@ def _gemini(name: str, settings: ProviderSettings) -> Provider:
     return GeminiProvider(name)
 
 
+def _azure(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.azure import AzureProvider  # noqa: PLC0415 # only where it is configured
+
+    return AzureProvider(name, settings.api_version)
+
+
 _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {
     "embedded": _openai,
     "openai": _openai,
@@ -72,4 +97,5 @@ _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {
     "ollama": _ollama,
     "bedrock": _bedrock,
     "gemini": _gemini,
+    "azure": _azure,
 }

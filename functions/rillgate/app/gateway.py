@@ -17,7 +17,7 @@ from rillgate.app.address_limits import connections_of, limited
 from rillgate.app.addresses import Networks
 from rillgate.app.answers import EXCEPTION_HANDLERS
 from rillgate.app.aws_secrets import AwsSecrets, FetchedKey
-from rillgate.app.backends import provider_of, signed_location
+from rillgate.app.backends import provider_of, signed_location, token_location
 from rillgate.app.books import Books
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
@@ -43,6 +43,7 @@ from rillgate.telemetry.metrics import Metrics
 from rillgate.upstream.exchange import Exchange
 
 if TYPE_CHECKING:
+    from rillgate.app.azure_location import AzureLocation
     from rillgate.app.bedrock_location import BedrockLocation
 
 POOL_HEADROOM = 32  # for lists of models, beside the streams
@@ -120,7 +121,7 @@ class Gateway:
             connections_max=limits.streams_max + POOL_HEADROOM, user_agent=f"rillgate/{__version__}"
         )
         self.secrets = AwsSecrets(clock, os.environ)
-        self._locations_to_close: list[BedrockLocation] = []
+        self._locations_to_close: list[AzureLocation | BedrockLocation] = []
         self.backends = {name: self._backend(name, provider) for name, provider in settings.providers.items()}
         self.catalog = Catalog(settings, self._list_models, clock, _log_no_list)
         self.on_started: list[Callable[[], None]] = []
@@ -206,6 +207,9 @@ class Gateway:
         elif provider.is_signed:
             location = signed = signed_location(provider, self._clock, os.environ)
             self._locations_to_close.append(signed)
+        elif provider.wants_token:
+            location = with_token = token_location(provider, self._clock, os.environ, self.secrets.text)
+            self._locations_to_close.append(with_token)
         else:
             location = _Configured(provider.endpoint())
         return Backend(provider_of(name, provider), location)

@@ -55,7 +55,7 @@ class OpenAIProvider:
 
     Args:
         name: the provider's configured name, for messages.
-        own_host: True for OpenAI's and Azure's own hosts, which read `max_completion_tokens`; other servers
+        own_host: True for OpenAI's own host and Azure's, which read `max_completion_tokens`; other servers
             know `max_tokens`, and some ignore the longer name.
     """
 
@@ -94,7 +94,7 @@ class OpenAIProvider:
             body=json_body(fields),
         )
 
-    def models_request(self) -> UpstreamRequest:
+    def models_request(self) -> UpstreamRequest | None:
         """OpenAI's list."""
         return UpstreamRequest("GET", "/models")
 

@@ -10,9 +10,10 @@ from rillgate.app.backends import provider_of, signed_location
 from rillgate.app.bedrock_location import BedrockLocation
 from rillgate.app.gateway import Gateway
 from rillgate.app.settings.load import load_settings
-from rillgate.app.settings.providers import KINDS_READY
+from rillgate.app.settings.schema import KINDS
 from rillgate.app.settings.types import ProviderSettings
 from rillgate.providers.anthropic import AnthropicProvider
+from rillgate.providers.azure import AzureProvider
 from rillgate.providers.bedrock import BedrockProvider
 from rillgate.providers.features import FEATURES
 from rillgate.providers.gemini import GeminiProvider
@@ -28,10 +29,11 @@ CLASSES = {
     "ollama": OllamaProvider,
     "bedrock": BedrockProvider,
     "gemini": GeminiProvider,
+    "azure": AzureProvider,
 }
 
 
-@pytest.mark.parametrize("kind", KINDS_READY)
+@pytest.mark.parametrize("kind", KINDS)
 def test_provider_of_each_kind_translates_for_it(kind: str) -> None:
     """Every kind that the settings accept has one, and it says what becomes of each feature."""
     provider = provider_of("lab", ProviderSettings(kind, "http://127.0.0.1:9"))

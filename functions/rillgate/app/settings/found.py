@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from rillgate.app.settings.rules import Misfit, aws_region, http_url, is_ip_address, shown
+from rillgate.app.settings.rules import Misfit, api_version, aws_region, http_url, is_ip_address, shown
 from rillgate.app.settings.secrets import header_safe
 from rillgate.app.settings.sources import SettingsError
 from rillgate.app.settings.types import (
@@ -22,8 +22,6 @@ from rillgate.upstream import aws_sources
 _T = TypeVar("_T")
 Environ = Mapping[str, str]
 
-# Variables of kinds that are not there yet: found, said, and not used.
-VARIABLES_NOT_YET = {"AZURE_OPENAI_API_KEY": "azure"}
 # All that name a provider, or its key.
 PROVIDER_VARIABLES = frozenset(
     {
@@ -37,7 +35,10 @@ PROVIDER_VARIABLES = frozenset(
         "GOOGLE_API_KEY",
         "GEMINI_API_KEY",
         "GOOGLE_GEMINI_BASE_URL",
-        *VARIABLES_NOT_YET,
+        "AZURE_OPENAI_ENDPOINT",
+        "AZURE_OPENAI_API_KEY",
+        "AZURE_OPENAI_AD_TOKEN",
+        "OPENAI_API_VERSION",
     }
 )
 # What a kind needs to be found, for the refusal of a RILLGATE_BACKEND that is not.
@@ -45,6 +46,7 @@ _NEEDS = {
     "openai": "OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys",
     "anthropic": "ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for a server without keys",
     "gemini": "GEMINI_API_KEY, or GOOGLE_GEMINI_BASE_URL for a server without keys",
+    "azure": "AZURE_OPENAI_ENDPOINT, and AZURE_OPENAI_API_KEY unless there is an identity of Entra",
 }
 # Addresses on which a server listens to all; a client reaches it by the one on the right.
 _REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # nothing listens here
@@ -58,11 +60,7 @@ def found_providers(environ: Environ, backend: str | None) -> tuple[dict[str, Pr
     Args:   backend: the kind that RILLGATE_BACKEND names, None for none.
     Raises: SettingsError: a variable cannot be used, or the backend lacks one.
     """
-    notices = [
-        f"{variable} is set, but providers of kind {kind!r} are not there yet: it is not used"
-        for variable, kind in VARIABLES_NOT_YET.items()
-        if _read(environ, variable)
-    ]
+    notices: list[str] = []
     providers: dict[str, ProviderSettings] = {}
     for kind, find in _FINDERS.items():
         provider = find(environ, backend == kind, notices)
@@ -108,6 +106,14 @@ def without_version(base_url: str) -> str:
     Shape: 'http://127.0.0.1:8080/v1/' → 'http://127.0.0.1:8080'
     """
     return base_url.rstrip("/").removesuffix("/v1").removesuffix("/v1beta").rstrip("/")
+
+
+def azure_resource(base_url: str) -> str:
+    """A resource's address without the path of its API, which Azure's own tools are given with or without it.
+
+    Shape: 'https://r.openai.azure.com/openai/v1/' → 'https://r.openai.azure.com'
+    """
+    return without_version(base_url).removesuffix("/openai").rstrip("/")
 
 
 def region_of(environ: Environ) -> str | None:
@@ -197,12 +203,33 @@ def _bedrock(environ: Environ, named: bool, notices: list[str]) -> ProviderSetti
     )
 
 
+def _azure(environ: Environ, named: bool, notices: list[str]) -> ProviderSettings | None:
+    """Azure OpenAI, by the variables that OpenAI's own SDK reads for it; without a key or a token, by an identity."""
+    endpoint = _read(environ, "AZURE_OPENAI_ENDPOINT")
+    keys = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+    key_variable = next((name for name in keys if _read(environ, name)), None)
+    if not endpoint:
+        if key_variable is not None and not named:
+            notices.append(f"{key_variable} is set, but no AZURE_OPENAI_ENDPOINT: it is not used")
+        return None
+    version = _read(environ, "OPENAI_API_VERSION")
+    return ProviderSettings(
+        "azure",
+        azure_resource(_checked("AZURE_OPENAI_ENDPOINT", http_url, endpoint)),
+        api_key=_checked(key_variable, header_safe, environ[key_variable]) if key_variable else None,
+        api_version=_checked("OPENAI_API_VERSION", api_version, version) if version else None,
+        found_in=key_variable or "AZURE_OPENAI_ENDPOINT",
+        bearer=key_variable == "AZURE_OPENAI_AD_TOKEN",
+    )
+
+
 _FINDERS: Mapping[str, Callable[[Environ, bool, list[str]], ProviderSettings | None]] = {
     "openai": _openai,
     "anthropic": _anthropic,
     "ollama": _ollama,
     "bedrock": _bedrock,
     "gemini": _gemini,
+    "azure": _azure,
 }
 
 

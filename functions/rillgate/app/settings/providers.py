@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rillgate.app.settings.found import bedrock_base_url, found_providers, region_of, without_version
+from rillgate.app.settings.found import azure_resource, bedrock_base_url, found_providers, region_of, without_version
 from rillgate.app.settings.rules import Misfit, shown
 from rillgate.app.settings.schema import KINDS
 from rillgate.app.settings.secrets import Secret, SecretName, read_secret
-from rillgate.app.settings.sources import SettingsError, Tree
+from rillgate.app.settings.sources import Place, SettingsError, Tree
 from rillgate.app.settings.types import (
     ANTHROPIC_BASE_URL,
     BEARER_HEADER,
@@ -29,7 +29,6 @@ from rillgate.app.settings.types import (
     ProviderSettings,
 )
 
-KINDS_READY = ("embedded", "openai", "anthropic", "ollama", "bedrock", "gemini")
 BASE_URLS = {
     "openai": OPENAI_BASE_URL,
     "anthropic": ANTHROPIC_BASE_URL,
@@ -37,8 +36,8 @@ BASE_URLS = {
     "gemini": GEMINI_BASE_URL,
 }
 
-_ANY_OPENAI = 'use kind = "openai" with the base_url of an OpenAI-compatible server'
-_ANY_BACKEND = f"set it to {', '.join(KINDS_READY[:-1])} or {KINDS_READY[-1]}"
+AZURE_KEYS = ["api_version", "tenant_id", "client_id", "client_secret"]
+_ANY_BACKEND = f"set it to {', '.join(KINDS[:-1])} or {KINDS[-1]}"
 _KEY_OF = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
 
 
@@ -65,10 +64,8 @@ def read_providers(
 def _read_backend(environ: Mapping[str, str]) -> str | None:
     """The kind that RILLGATE_BACKEND names; None where it is unset or empty."""
     backend = environ.get("RILLGATE_BACKEND", "").strip()
-    if not backend or backend in KINDS_READY:
+    if not backend or backend in KINDS:
         return backend or None
-    if backend in KINDS:
-        raise SettingsError(f"RILLGATE_BACKEND: {backend!r} is not there yet; {_ANY_BACKEND}")
     close = difflib.get_close_matches(backend.lower(), KINDS, n=1)
     remedy = f"did you mean {close[0]!r}?" if close else _ANY_BACKEND
     raise SettingsError(f"RILLGATE_BACKEND: unknown value {shown(backend)}; {remedy}")
@@ -81,8 +78,6 @@ def _configured(tree: Tree, name: str, environ: Mapping[str, str], folder: Path)
     kind = tree.value(*path, "kind")
     if kind is None:
         raise tree.error(path, "has no kind", 'add one, such as kind = "openai"')
-    if kind not in KINDS_READY:
-        raise tree.error((*path, "kind"), f"{kind!r} is not there yet", _ANY_OPENAI)
     _check_keys(tree, name, kind)
     if kind == "embedded":
         return ProviderSettings(kind, found_in=found_in)
@@ -90,20 +85,27 @@ def _configured(tree: Tree, name: str, environ: Mapping[str, str], folder: Path)
     provider = ProviderSettings(
         kind,
         base_url=_base_url(tree, name, kind, environ, region),
-        api_key=_configured_key(tree, name, environ, folder),
+        api_key=_secret(tree, (*path, "api_key"), environ, folder),
         headers=tuple(tree.values(*path, "headers").items()),
         region=region,
         trace_context=tree.value(*path, "trace_context") is not False,
+        api_version=tree.value(*path, "api_version"),
+        tenant_id=tree.value(*path, "tenant_id"),
+        client_id=tree.value(*path, "client_id"),
+        client_secret=_secret(tree, (*path, "client_secret"), environ, folder),
         found_in=found_in,
     )
     _check_credential(tree, name, provider)
+    _check_client(tree, name, provider, environ)
     return replace(provider, ollama=kind == "ollama" or urlsplit(provider.base_url).port == OLLAMA_PORT)
 
 
 def _check_keys(tree: Tree, name: str, kind: str) -> None:
     """Refuse keys that mean nothing to the kind."""
     of_no_use = ["base_url", "api_key", "headers", "trace_context"] if kind == "embedded" else []
-    for key in [*of_no_use, *(["region"] if kind != "bedrock" else [])]:
+    of_no_use += [] if kind == "bedrock" else ["region"]
+    of_no_use += [] if kind == "azure" else AZURE_KEYS
+    for key in of_no_use:
         if tree.node("providers", name, key):
             raise tree.error(("providers", name, key), f'is of no use to kind = "{kind}"', "take it out")
 
@@ -111,6 +113,11 @@ def _check_keys(tree: Tree, name: str, kind: str) -> None:
 def _base_url(tree: Tree, name: str, kind: str, environ: Mapping[str, str], region: str | None) -> str:
     path = ("providers", name)
     given: str | None = tree.value(*path, "base_url")
+    if kind == "azure":
+        if given is None:
+            remedy = 'add the resource\'s, such as base_url = "https://NAME.openai.azure.com"'
+            raise tree.error(path, "has no base_url", remedy)
+        return azure_resource(given)
     if kind != "bedrock":
         address = given or BASE_URLS[kind]
         return address if kind == "openai" else without_version(address)
@@ -120,8 +127,7 @@ def _base_url(tree: Tree, name: str, kind: str, environ: Mapping[str, str], regi
     return given or bedrock_base_url(environ, region or "")
 
 
-def _configured_key(tree: Tree, name: str, environ: Mapping[str, str], folder: Path) -> Secret | SecretName | None:
-    path = ("providers", name, "api_key")
+def _secret(tree: Tree, path: Place, environ: Mapping[str, str], folder: Path) -> Secret | SecretName | None:
     reference = tree.value(*path)
     try:
         return None if reference is None else read_secret(reference, environ=environ, folder=folder)
@@ -143,6 +149,17 @@ def _check_credential(tree: Tree, name: str, provider: ProviderSettings) -> None
     if provider.own_host and provider.api_key is None and not by_header:
         problem = f"{provider.own_host} answers nobody without a key"
         raise tree.error(path, problem, f'add api_key = "env:{_KEY_OF[provider.kind]}"')
+
+
+def _check_client(tree: Tree, name: str, provider: ProviderSettings, environ: Mapping[str, str]) -> None:
+    """A client of Entra is no credential beside a key, and its secret is one of a certain client."""
+    path = ("providers", name)
+    given = next((key for key in AZURE_KEYS[1:] if tree.node(*path, key)), None)
+    if given is not None and not provider.wants_token:
+        raise tree.error((*path, given), "is of no use beside a key", "keep one of the two")
+    for key, value in (("tenant_id", provider.tenant_id), ("client_id", provider.client_id)):
+        if provider.client_secret is not None and not (value or environ.get(f"AZURE_{key.upper()}")):
+            raise tree.error(path, f"has no {key} for its client", f"add {key}, or set AZURE_{key.upper()}")
 
 
 def _check_one_embedded(tree: Tree, providers: Mapping[str, ProviderSettings]) -> None:

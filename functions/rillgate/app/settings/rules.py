@@ -30,6 +30,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/?#@:\s\[\]*]+)(?::([0-9]{1,5}))?/?")
 _AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z0-9]+)+")
+_API_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:-[a-z]+)?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 # Each call has its own; a configured one would break framing, decompression or the connection's reuse.
 _OWN_HEADERS = frozenset(
@@ -297,6 +298,13 @@ def aws_region(text: str) -> str:
     """A region of AWS, as it stands in host names."""
     if not _AWS_REGION.fullmatch(text):
         raise Misfit(f"expected an AWS region, got {shown(text)}", "give one such as 'eu-central-1'")
+    return text
+
+
+def api_version(text: str) -> str:
+    """A version of Azure's API: a date, perhaps a preview's."""
+    if not _API_VERSION.fullmatch(text):
+        raise Misfit(f"expected a version, got {shown(text)}", "give one such as '2024-10-21', or take it out for v1")
     return text
 
 

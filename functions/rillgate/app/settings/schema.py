@@ -64,6 +64,7 @@ TIMEOUTS: Mapping[str, Shape] = {
 STREAMS_OF_AN_ADDRESS = 2000  # which one address may always have, however limits are set: an office has one address
 _NOT_FEWER = f"give {STREAMS_OF_AN_ADDRESS} or more: one address may always have so many streams"
 
+_REFERENCE = Text("give 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'", hidden=True)
 _DOLLARS = Number("give US dollars per million tokens, such as 0.4", USD_PER_MILLION_MAX, zero=True)
 
 SCHEMA = Table(
@@ -86,9 +87,13 @@ SCHEMA = Table(
                 {
                     "kind": Choice(KINDS),
                     "base_url": Text("give an address, such as 'http://127.0.0.1:8080/v1'", rules.http_url),
-                    "api_key": Text("give 'env:NAME', 'file:/path', 'ssm:/path', 'secret:ARN' or 'none'", hidden=True),
+                    "api_key": _REFERENCE,
                     "region": Text("give an AWS region, such as 'eu-central-1'", rules.aws_region),
                     "trace_context": Switch(),
+                    "api_version": Text("give one of Azure's, such as '2024-10-21'", rules.api_version),
+                    "tenant_id": Text("give the tenant's id", rules.not_empty),
+                    "client_id": Text("give the application's id", rules.not_empty),
+                    "client_secret": _REFERENCE,
                     "headers": Each(
                         Text("give the header's value as text", rules.header_value, hidden=True),
                         rules.header_name,

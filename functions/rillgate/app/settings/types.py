@@ -27,7 +27,11 @@ GEMINI_MODEL_DEFAULT = "gemini-flash-lite-latest"  # likewise
 OLLAMA_PORT = 11434
 OLLAMA_BASE_URL = f"http://127.0.0.1:{OLLAMA_PORT}"
 BEARER_HEADER = "authorization"
-KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}  # by kind; elsewhere a key is a bearer token
+KEY_HEADERS = {
+    "anthropic": "x-api-key",
+    "gemini": "x-goog-api-key",
+    "azure": "api-key",
+}  # by kind; elsewhere a key is a bearer token
 PATIENT_FIRST_TOKEN_S = 300.0  # first_token_s, where nothing sets it, for Ollama (it loads models) and for reasoning
 ROUTE_RETRIES = 1
 CHAT_OUTPUT_TOKENS_DEFAULT = 4096  # on /chat/*, when the client names none
@@ -75,6 +79,9 @@ class ProviderSettings:
         headers: sent along with every call; they may hold credentials, so no repr shows them.
         region: of AWS, for Bedrock; it is part of each signature.
         trace_context: whether it is told each request's place in a distributed trace.
+        api_version: of Azure's deployments; None for Azure's v1.
+        tenant_id, client_id, client_secret: who asks Microsoft Entra ID for tokens, for Azure without a key; what is
+            None is looked for where Azure's own tools look.
         found_in: the file or variable that names it; found out, not a key.
         ollama: whether Ollama answers, be it behind its OpenAI-compatible surface; found out, not a key.
         bearer: whether the key goes out as a bearer token where the kind has a header of its own; found out, not a key.
@@ -86,6 +93,10 @@ class ProviderSettings:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     region: str | None = None
     trace_context: bool = True
+    api_version: str | None = None
+    tenant_id: str | None = None
+    client_id: str | None = None
+    client_secret: Secret | SecretName | None = None
     found_in: str = ""
     ollama: bool = False
     bearer: bool = False
@@ -120,6 +131,12 @@ class ProviderSettings:
     def is_signed(self) -> bool:
         """Whether each request is signed with the process's AWS credentials, since no key is given."""
         return self.kind == "bedrock" and self.api_key is None
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether each request carries a token of Microsoft Entra ID, since no key is given."""
+        sent = {name.lower() for name, _ in self.headers}
+        return self.kind == "azure" and self.api_key is None and not sent & {BEARER_HEADER, KEY_HEADERS["azure"]}
 
     @property
     def default_model(self) -> str | None:

@@ -1,7 +1,7 @@
 """Which of the caller's variables a function gets, as if they stood in its configuration.
 
-Those of Rillgate, of AWS and of providers, and what the configuration names with `env:NAME`. Nothing else: a variable
-that only happens to be set here would be missed when the function is deployed.
+Those of Rillgate, of AWS, of Azure and of providers, and what the configuration names with `env:NAME`. Nothing else: a
+variable that only happens to be set here would be missed when the function is deployed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from rillgate.app.settings.found import PROVIDER_VARIABLES
 from rillgate.app.settings.load import Settings, load_settings
 
-PREFIXES = ("RILLGATE_", "AWS_", "LAMBDA_ASGI_", "POWERTOOLS_")
+PREFIXES = ("RILLGATE_", "AWS_", "AZURE_", "LAMBDA_ASGI_", "POWERTOOLS_")
 CONFIG = "RILLGATE_CONFIG"
 LEDGER_URL = "RILLGATE_LEDGER__URL"
 _REFERENCE = re.compile(r"\benv:([A-Z_][A-Z0-9_]*)")

@@ -9,8 +9,8 @@ from pathlib import Path
 from rillgate.app.embedded_child import ALIAS
 from rillgate.app.settings.found import PROVIDER_VARIABLES
 from rillgate.app.settings.load import load_settings
-from rillgate.app.settings.providers import BASE_URLS, KINDS_READY
-from rillgate.app.settings.schema import SCHEMA, TIMEOUTS, Each, Rows, Table
+from rillgate.app.settings.providers import BASE_URLS
+from rillgate.app.settings.schema import KINDS, SCHEMA, TIMEOUTS, Each, Rows, Table
 from rillgate.app.settings.types import (
     ANTHROPIC_MODEL_DEFAULT,
     BEDROCK_MODEL_DEFAULT,
@@ -120,7 +120,7 @@ def test_configuration_page_names_what_is_found_and_what_is_not_used() -> None:
     )
     for word in (*PROVIDER_VARIABLES, *models, f"{PATIENT_FIRST_TOKEN_S:g} for Ollama"):
         assert word in page
-    for kind in KINDS_READY:
+    for kind in KINDS:
         assert f"`{kind}`" in page
     for base_url in BASE_URLS.values():
         assert f"`{base_url}`" in page

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.settings.found import VARIABLES_NOT_YET, ollama_base_url
+from rillgate.app.settings.found import ollama_base_url
 from rillgate.app.settings.load import ProviderSettings, Secret
 from rillgate.app.settings.rules import Misfit
 from tests.unit.app.settings.settings_support import load, refusal
@@ -88,6 +88,10 @@ def found(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, tuple[str, st
             },
         ),
         (
+            {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY": "k-7"},
+            {"azure": ("azure", "https://r.openai.azure.com", "k-7")},
+        ),
+        (
             {"GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:1/v1beta/"},
             {"gemini": ("gemini", "http://127.0.0.1:1", None)},
         ),
@@ -118,12 +122,33 @@ def test_providers_with_table_leave_usual_variables_alone(tmp_path: Path) -> Non
     assert settings.notices == ()
 
 
-@pytest.mark.parametrize("variable", sorted(VARIABLES_NOT_YET))
-def test_providers_variable_of_kind_not_there_yet_is_a_notice(tmp_path: Path, variable: str) -> None:
-    """It is no error, and one line names the variable and its kind, never the value."""
+@pytest.mark.parametrize("variable", ["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"])
+def test_providers_azure_key_without_endpoint_is_a_notice(tmp_path: Path, variable: str) -> None:
+    """It is no error, and one line names the variable, never the value."""
     (notice,) = load(tmp_path, environ={variable: "k-secret"}).notices
-    assert notice.startswith(f"{variable} is set, but providers of kind {VARIABLES_NOT_YET[variable]!r} are not there")
-    assert "k-secret" not in notice
+    assert notice == f"{variable} is set, but no AZURE_OPENAI_ENDPOINT: it is not used"
+
+
+def test_provider_azure_without_key_wants_a_token(tmp_path: Path) -> None:
+    """With a key, a ready token or a header of its own it wants none; its address has no path of the API's."""
+    toml = "[providers.a]\nkind = 'azure'\nbase_url = 'https://r.openai.azure.com/openai/v1/'\n"
+    toml += "api_version = '2024-10-21'\ntenant_id = 't'\nclient_id = 'c'\nclient_secret = 'env:S'\n"
+    toml += "[providers.b]\nkind = 'azure'\nbase_url = 'https://r.openai.azure.com'\napi_key = 'env:K'\n"
+    toml += "[providers.c]\nkind = 'azure'\nbase_url = 'http://apim/openai'\nheaders = {api-key = 'k'}\n"
+    providers = load(tmp_path, toml, environ={"K": "k", "S": "s"}).providers
+    assert [provider.wants_token for provider in providers.values()] == [True, False, False]
+    assert providers["a"].base_url == "https://r.openai.azure.com"
+    assert (providers["a"].api_version, providers["a"].tenant_id, providers["a"].client_id) == ("2024-10-21", "t", "c")
+    assert providers["a"].client_secret == Secret("s")
+    assert "s'" not in repr(providers["a"].client_secret)
+    assert providers["b"].endpoint().headers == (("api-key", "k"),)
+    assert providers["c"].base_url == "http://apim"
+    (tmp_path / "rillgate.toml").unlink()
+    ready = load(tmp_path, environ={"AZURE_OPENAI_ENDPOINT": "https://r", "AZURE_OPENAI_AD_TOKEN": "t"}).providers
+    assert ready["azure"].endpoint().headers == (("authorization", "Bearer t"),)
+    alone = load(tmp_path, environ={"AZURE_OPENAI_ENDPOINT": "https://r", "OPENAI_API_VERSION": "2025-01-01-preview"})
+    assert alone.providers["azure"].wants_token
+    assert alone.providers["azure"].api_version == "2025-01-01-preview"
 
 
 @pytest.mark.parametrize(
@@ -216,9 +241,13 @@ def test_backend_variable_chooses_the_default_provider(
             None,
             "'gemini' needs GEMINI_API_KEY, or GOOGLE_GEMINI_BASE_URL for a server without keys; set one of them",
         ),
-        ("azure", None, "'azure' is not there yet; set it to embedded, openai, anthropic, ollama, bedrock or gemini"),
+        (
+            "azure",
+            None,
+            "'azure' needs AZURE_OPENAI_ENDPOINT, and AZURE_OPENAI_API_KEY unless there is an identity of Entra; set",
+        ),
         ("OpenAI", None, "unknown value 'OpenAI'; did you mean 'openai'?"),
-        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama, bedrock or gemini"),
+        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama, bedrock, gemini or azure"),
         ("embedded", LAB, "rillgate.toml has no provider of kind 'embedded'; add one with kind = \"embedded\" under"),
     ],
 )
@@ -289,7 +318,23 @@ def test_model_variable_may_name_the_embedded_model(tmp_path: Path, name: str) -
             '[providers.a]\nkind = "gemini"',
             'providers.a: generativelanguage.googleapis.com answers nobody without a key; add api_key = "env:GEMINI_',
         ),
-        ('[providers.a]\nkind = "azure"', "providers.a.kind: 'azure' is not there yet; use kind"),
+        (
+            '[providers.a]\nkind = "azure"',
+            'providers.a: has no base_url; add the resource\'s, such as base_url = "https://NAME.openai.azure.com"',
+        ),
+        (
+            "[providers.a]\nkind = 'azure'\nbase_url = 'https://r'\napi_version = 'v1'",
+            "providers.a.api_version: expected a version, got 'v1'; give one such as '2024-10-21', or take it out",
+        ),
+        (
+            "[providers.a]\nkind = 'azure'\nbase_url = 'https://r'\napi_key = 'env:K'\ntenant_id = 't'",
+            "providers.a.tenant_id: is of no use beside a key; keep one of the two",
+        ),
+        (
+            "[providers.a]\nkind = 'azure'\nbase_url = 'https://r'\nclient_secret = 'env:K'\nclient_id = 'c'",
+            "providers.a: has no tenant_id for its client; add tenant_id, or set AZURE_TENANT_ID",
+        ),
+        ("[providers.a]\nkind = 'openai'\ntenant_id = 't'", 'providers.a.tenant_id: is of no use to kind = "openai"'),
         ("providers.a = 'sk-secret'", "providers.a: expected a table, got text; write it as [providers.a]"),
         ("[providers.'a/b']\nkind = 'openai'", 'providers."a/b": is no name for a provider; use letters and digits'),
         ("[providers.a__b]\nkind = 'openai'", "providers.a__b: is no name for a provider; use letters and digits"),
