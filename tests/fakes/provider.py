@@ -30,11 +30,21 @@ from tests.fakes.exchange import CREATED, Exchange, PeerGone, Script, linger_non
 from tests.fakes.script import Sleep, chat
 
 NOTSENT_LOWAT_BYTES = 16_384  # so that the kernel does not take megabytes which the client never reads
-CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/messages", "/api/chat", "/openai/v1/chat/completions"})
+CHAT_PATHS = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/api/chat",
+        "/openai/v1/chat/completions",
+        "/v1/embeddings",
+        "/api/embed",
+        "/openai/v1/embeddings",
+    }
+)
 MODEL_PATHS = (  # where the model is a part of the address
-    re.compile(r"/model/([^/]+)/converse(?:-stream)?"),
-    re.compile(r"/v1beta/models/([^/:]+):(?:generateContent|streamGenerateContent)"),
-    re.compile(r"/openai/deployments/([^/]+)/chat/completions"),
+    re.compile(r"/model/([^/]+)/(?:converse|converse-stream|invoke)"),
+    re.compile(r"/v1beta/models/([^/:]+):(?:generateContent|streamGenerateContent|batchEmbedContents)"),
+    re.compile(r"/openai/deployments/([^/]+)/(?:chat/completions|embeddings)"),
 )
 
 How = Literal["open", "fin", "rst", "ours"]
@@ -246,7 +256,7 @@ class FakeProvider:
         script, by_model: see above. A generator can be played once only: use lists and functions here.
         model_ids: what `GET /v1/models`, `/api/tags` and `/v1beta/models` list; `models_script` answers instead when it
             is set.
-        chats: the chat requests so far, in order of arrival; `others`: all other requests.
+        chats: the requests to a model so far, in order of arrival; `others`: all other requests.
         connections: those open now; `connections_opened`: all there were.
         chunks_sent: content frames of all streams together.
         active: scripts that run now.

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from rillgate.app.books import Books
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
 from rillgate.app.embedded import EmbeddedModel
+from rillgate.app.embedders import embedder_of
 from rillgate.app.encoders import Encoders
 from rillgate.app.forwarded import Forwarded
 from rillgate.app.page_routes import page_routes
@@ -212,7 +214,7 @@ class Gateway:
             self._locations_to_close.append(with_token)
         else:
             location = _Configured(provider.endpoint())
-        return Backend(provider_of(name, provider), location)
+        return Backend(provider_of(name, provider), location, cache(lambda: embedder_of(name, provider)))
 
     def _readiness(self) -> Readiness:
         conditions = {"encoder": self.encoders.ready, "shutdown": lambda: not self.streams.draining}

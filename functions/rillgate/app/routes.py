@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from rillgate.app.settings.types import Settings
 from rillgate.app.spoken import MESSAGES_DIALECT, MESSAGES_PATH, OPENAI_DIALECT, dialect_of
 from rillgate.app.tickets import check_user, parse_ticket_request, ticket_object
 from rillgate.app.usage import own_scopes, usage_object
-from rillgate.dialects import chat_completions, messages, plain_chat
+from rillgate.dialects import chat_completions, embeddings, messages, plain_chat
 from rillgate.dialects.plain_chat import EventSource
 from rillgate.domain.errors import ClientError
 from rillgate.domain.ports import Dialect, Gatekeeper, Location, Provider, Siblings
@@ -45,10 +45,15 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """A configured provider: how to translate for it and where it answers."""
+    """A configured provider: how to translate for it and where it answers.
+
+    Attributes:
+        embedder: gives what makes its embeddings; None where it makes none.
+    """
 
     provider: Provider
     location: Location
+    embedder: Callable[[], Provider | None] = lambda: None
 
 
 class Served(Response):
@@ -96,6 +101,7 @@ class Handlers:
             _route("/v1/chat/completions", self.chat_completions, "POST"),
             _route(MESSAGES_PATH, self.messages, "POST"),
             _route(f"{MESSAGES_PATH}/count_tokens", self.count_tokens, "POST"),
+            _route("/v1/embeddings", self.embeddings, "POST"),
             _route("/v1/models", self.models, "GET"),
             _route("/v1/models/{id:path}", self.model, "GET"),
             _route("/v1/requests/{id}/cancel", self.cancel, "POST"),
@@ -121,6 +127,12 @@ class Handlers:
         principal = await self._let_in(request)
         parsed = messages.parse(await self._body(request), request.headers)
         return await self._serve(request, principal, MESSAGES_DIALECT, parsed)
+
+    async def embeddings(self, request: Request) -> Response:
+        """OpenAI's embeddings, of every provider that makes some."""
+        principal = await self._let_in(request)
+        parsed = embeddings.parse(await self._body(request))
+        return await self._serve(request, principal, embeddings.Embeddings(embeddings.format_of(parsed)), parsed)
 
     async def count_tokens(self, request: Request) -> Response:
         """How long a prompt is, as far as we can tell."""
@@ -268,8 +280,8 @@ class Handlers:
         check_model(principal, parsed.model or target.model)
         journal.provider = target.provider
         journal.routed_model = target.model
-        upstreams = tuple(self._upstream(each, parsed) for each in routed.targets)
-        price, price_problem = self._pricing.dearest(routed.targets, parsed)
+        upstreams = self._upstreams(routed.targets, parsed)
+        price, price_problem = self._pricing.dearest([each.target for each in upstreams], parsed)
         total_s = target.timeouts.chat_total_s if plain else target.timeouts.total_s
         call = Call(
             request=parsed,
@@ -284,11 +296,28 @@ class Handlers:
         )
         return Served(call, self._services)
 
-    def _upstream(self, target: Target, parsed: ChatRequest) -> Upstream:
+    def _upstreams(self, targets: Sequence[Target], parsed: ChatRequest) -> tuple[Upstream, ...]:
+        """Who may answer; for embeddings those that make some.
+
+        Raises: ClientError: none of them does.
+        """
+        found = tuple(filter(None, (self._upstream(each, parsed) for each in targets)))
+        if not found:
+            raise ClientError(
+                f"Provider {targets[0].provider!r} makes no embeddings; ask a model of another one.",
+                param="model",
+                code="unsupported_parameter",
+            )
+        return found
+
+    def _upstream(self, target: Target, parsed: ChatRequest) -> Upstream | None:
         backend = self._backends[target.provider]
+        provider = backend.embedder() if parsed.dialect == embeddings.NAME else backend.provider
+        if provider is None:
+            return None
         price, _ = self._pricing.of(target, parsed)
         traced = self._settings.providers[target.provider].trace_context
-        return Upstream(target, backend.provider, backend.location, price, self._pricing.tiers(target), traced)
+        return Upstream(target, provider, backend.location, price, self._pricing.tiers(target), traced)
 
     def _default_name(self, target: Target) -> str:
         """By which name the model answers that a request gets when it names none."""

@@ -21,7 +21,7 @@ def dialect_of(scope: Mapping[str, Any]) -> Dialect:
     path = scope["path"]
     if path == MESSAGES_PATH or path.startswith(f"{MESSAGES_PATH}/"):
         return MESSAGES_DIALECT
-    if path.startswith(("/v1/chat/", "/chat")):
+    if path.startswith(("/v1/chat/", "/v1/embeddings", "/chat")):
         return OPENAI_DIALECT
     sends_version = any(name == b"anthropic-version" for name, _ in scope["headers"])
     return MESSAGES_DIALECT if sends_version else OPENAI_DIALECT

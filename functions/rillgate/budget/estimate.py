@@ -36,7 +36,8 @@ _SCHEMA_MAPS = ("$defs", "definitions")
 
 
 def prompt_texts(fields: Mapping[str, Any]) -> list[str]:
-    """All texts that a request brings to the model: messages, tool calls, tool definitions, an answer's schema.
+    """All texts that a request brings to the model: messages, tool calls, tool definitions, an answer's schema; or what
+    is to be embedded.
 
     Shape: {"messages": [{"role": "user", "content": "Hi"}]} → ["Hi"]
     """
@@ -80,6 +81,8 @@ def prompt_tokens_max(fields: Mapping[str, Any], estimated: int) -> int:
 
 
 def _read(fields: Mapping[str, Any], function_tokens: int, texts: list[str]) -> int:
+    if "input" in fields and "messages" not in fields:
+        return _read_input(fields["input"], texts)
     tokens = REPLY_TOKENS
     for message in _dicts(fields.get("messages")):
         tokens += _read_message(message, texts)
@@ -93,6 +96,13 @@ def _read(fields: Mapping[str, Any], function_tokens: int, texts: list[str]) -> 
     if answer:
         tokens += function_tokens + _read_function(answer, _dict(answer, "schema"), texts)
     return tokens
+
+
+def _read_input(given: Any, texts: list[str]) -> int:
+    """What is to be embedded: texts as they are, and token ids, which count themselves."""
+    inputs = given if isinstance(given, list) else [given]
+    texts.extend(one for one in inputs if isinstance(one, str))
+    return sum(len(one) if isinstance(one, list) else isinstance(one, int) for one in inputs)
 
 
 def _read_message(message: Mapping[str, Any], texts: list[str]) -> int:

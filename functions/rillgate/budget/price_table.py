@@ -106,8 +106,8 @@ FAMILIES: dict[str, str] = {
 *amazon.nova-premier | 2500000000 12500000000 625000000
 *amazon.nova-pro | 800000000 3200000000 200000000
 *amazon.nova-sonic | 60000000 240000000
-$amazon.titan-embed-text *amazon.titan-embed-text-v1 | -
-*amazon.titan-embed-text-v2 | -
+$amazon.titan-embed-text *amazon.titan-embed-text-v1 | 100000000 0
+*amazon.titan-embed-text-v2 | 20000000 0
 *titan-text-express | 200000000 600000000
 *titan-text-lite | 150000000 200000000
 *deepseek.r1 | 1350000000 5400000000
@@ -240,8 +240,8 @@ $global.anthropic.claude-sonnet-5 *global.anthropic.claude-sonnet-5-v1 | 2000000
 =phi-4-reasoning-plus | 125000000 500000000
 =phi-4-reasoning-plus:free | -
 =phi-4-reasoning:free | -
-=text-embedding-3-large | -
-=text-embedding-3-small | -
+=text-embedding-3-large | 130000000 0
+=text-embedding-3-small | 20000000 0
 =wizardlm-2-8x22b | 480000000 480000000
 """,
     "baseten": r"""
@@ -323,10 +323,10 @@ $global.anthropic.claude-sonnet-5 *global.anthropic.claude-sonnet-5-v1 | 2000000
 =@cf/nvidia/nemotron-3-120b-a12b | 500000000 1500000000
 =@cf/openai/gpt-oss-120b | 350000000 750000000
 =@cf/openai/gpt-oss-20b | 200000000 300000000
-=@cf/pfnet/plamo-embedding-1b | -
+=@cf/pfnet/plamo-embedding-1b | 19000000 0
 =@cf/qwen/qwen2.5-coder-32b-instruct | 660000000 1000000000
 =@cf/qwen/qwen3-30b-a3b-fp8 | 51000000 335000000
-=@cf/qwen/qwen3-embedding-0.6b | -
+=@cf/qwen/qwen3-embedding-0.6b | 12000000 0
 =@cf/qwen/qwen3.8-27b | 450000000 3200000000
 =@cf/qwen/qwq-32b | 660000000 1000000000
 =@cf/zai-org/glm-4.7-flash | 60000000 400000000
@@ -343,7 +343,7 @@ $global.anthropic.claude-sonnet-5 *global.anthropic.claude-sonnet-5-v1 | 2000000
 =command-r =command-r-08-2024 | 150000000 600000000
 =command-r-plus =command-r-plus-08-2024 | 2500000000 10000000000
 =command-r7b =command-r7b-12-2024 | 37500000 150000000
-=embed-v4.0 | -
+=embed-v4.0 | 120000000 0
 """,
     "databricks": r"""
 =databricks-bge-large-en =system.ai.bge-large-en | -
@@ -363,7 +363,7 @@ $global.anthropic.claude-sonnet-5 *global.anthropic.claude-sonnet-5-v1 | 2000000
 =databricks-llama-4-maverick =system.ai.llama-4-maverick | 500000000 1500000000
 =databricks-meta-llama-3-1-8b-instruct =system.ai.meta-llama-3-1-8b-instruct | 150000000 450000000
 =databricks-meta-llama-3-3-70b-instruct =system.ai.meta-llama-3-3-70b-instruct | 500000000 1500000000
-=databricks-qwen3-embedding-0-6b =system.ai.qwen3-embedding-0-6b | -
+=databricks-qwen3-embedding-0-6b =system.ai.qwen3-embedding-0-6b | 20000000 0
 =databricks-qwen3-next-80b-a3b-instruct =system.ai.qwen3-next-80b-a3b-instruct | 150000000 1200000000
 =databricks-qwen35-122b-a10b =system.ai.qwen35-122b-a10b | 220000000 2200000000
 """,
@@ -379,7 +379,7 @@ $global.anthropic.claude-sonnet-5 *global.anthropic.claude-sonnet-5-v1 | 2000000
 """,
     "doubleword": r"""
 =qwen/qwen3-14b-fp8 | 50000000 600000000
-=qwen/qwen3-embedding-8b | -
+=qwen/qwen3-embedding-8b | 40000000 0
 =qwen/qwen3-vl-235b-a22b-instruct-fp8 | 210000000 1900000000 120000000
 =qwen/qwen3-vl-30b-a3b-instruct-fp8 | 160000000 800000000
 =qwen/qwen3.5-35b-a3b-fp8 | 250000000 2000000000
@@ -511,8 +511,8 @@ $gemini-2.0-flash *gemini-2.0-flash-0 *gemini-2.0-flash-exp *gemini-2.0-flash-th
 =gemini-3.8-flash-tts | 500000000 9000000000
 ^gemini-3.8-live | 1000000000 4500000000
 =gemini-4-argon ^gemini-4-argon-preview ~^gemini-4-argon-\d | 2000000000 10000000000 100000000
-=gemini-embedding-001 | -
-=gemini-embedding-2 =gemini-embedding-2-preview | -
+=gemini-embedding-001 | 150000000 0
+=gemini-embedding-2 =gemini-embedding-2-preview | 12000000000 0
 =gemini-flash-1.5 | 75000000 300000000 18750000 > 128000: 150000000 600000000 37500000
 =gemini-flash-1.5-8b | 37500000 150000000 10000000 > 128000: 75000000 300000000 20000000
 ^gemini-live-2.5-flash ^gemini-2.5-flash-native-audio-preview =gemini-2.5-flash-native-audio-latest | 3000000000 2000000000
@@ -592,7 +592,7 @@ $gemini-2.0-flash *gemini-2.0-flash-0 *gemini-2.0-flash-exp *gemini-2.0-flash-th
     "mistral": r"""
 =codestral-latest =codestral-2501 | 300000000 900000000
 =codestral-2508 | 300000000 900000000 30000000
-=codestral-embed-2505 =codestral-embed | -
+=codestral-embed-2505 =codestral-embed | 150000000 0 15000000
 =deepseek-v4-1-flash-1017 | 300000000 1200000000 7000000
 =devstral-2512 | 400000000 2000000000 40000000
 =devstral-small =devstral-small-2505 =devstral-small-2507 =devstral-small-latest =labs-devstral-small-2512 | 100000000 300000000
@@ -885,9 +885,9 @@ $gemini-2.0-flash *gemini-2.0-flash-0 *gemini-2.0-flash-exp *gemini-2.0-flash-th
 =o4-mini-deep-research =o4-mini-deep-research-2025-06-26 | 2000000000 8000000000 500000000
 =text-davinci-002 | 20000000000 20000000000
 =text-davinci-003 | 20000000000 20000000000
-=text-embedding-3-large | -
-=text-embedding-3-small | -
-=text-embedding-ada =text-embedding-ada-002 =text-embedding-ada-002-v2 | -
+=text-embedding-3-large | 130000000 0
+=text-embedding-3-small | 20000000 0
+=text-embedding-ada =text-embedding-ada-002 =text-embedding-ada-002-v2 | 100000000 0
 =tts-1 | -
 =tts-1-hd | -
 =whisper-1 | -
@@ -1674,7 +1674,7 @@ $:free | 0 0
 =qwen2.5-vl-72b-instruct =qwen2.5-vl-72b-instruct | 1010000000 1010000000
 =qwen3-32b =qwen3-32b | 90000000 250000000
 =qwen3-coder-30b-a3b-instruct =qwen3-coder-30b-a3b-instruct | 70000000 260000000
-=qwen3-embedding-8b =qwen3-embedding-8b | -
+=qwen3-embedding-8b =qwen3-embedding-8b | 120000000 0
 =qwen3.5-397b-a17b =qwen3.5-397b-a17b | 710000000 4250000000
 =qwen3.5-9b =qwen3.5-9b | 120000000 180000000
 =qwen3.6-27b =qwen3.6-27b | 470000000 3190000000
@@ -1698,10 +1698,10 @@ $:free | 0 0
 =pplx-decider-v1-27b | -
 =pplx-decider-v1.1-27b | -
 =pplx-decider-v1.2 =pplx-decider-latest =perplexity/pplx-decider-latest | -
-=pplx-embed-context-v1-0.6b | -
-=pplx-embed-context-v1-4b | -
-=pplx-embed-v1-0.6b | -
-=pplx-embed-v1-4b | -
+=pplx-embed-context-v1-0.6b | 8000000 0
+=pplx-embed-context-v1-4b | 50000000 0
+=pplx-embed-v1-0.6b | 4000000 0
+=pplx-embed-v1-4b | 30000000 0
 =r1-1776 | 2000000000 8000000000
 =sonar | -
 =sonar-deep-research | -

@@ -71,6 +71,13 @@ class ToolDelta(msgspec.Struct, frozen=True, gc=False):
     arguments: str
 
 
+class EmbeddingDelta(msgspec.Struct, frozen=True):
+    """The vector of one text; `index` is its place in the input. Whole answers only."""
+
+    index: int
+    values: list[float]
+
+
 class FinishDelta(msgspec.Struct, frozen=True, gc=False):
     """One choice is complete.
 
@@ -107,6 +114,7 @@ Delta = (
     | OpaqueReasoningDelta
     | RefusalDelta
     | ToolDelta
+    | EmbeddingDelta
     | FinishDelta
     | UsageDelta
     | ErrorDelta

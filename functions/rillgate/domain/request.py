@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -50,12 +51,23 @@ class AnswerHead(msgspec.Struct, frozen=True):
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
-    """What goes to a provider: `path` is relative to the provider's base URL, `body` is the exact bytes."""
+    """What goes to a provider: `path` is relative to the provider's base URL, `body` is the exact bytes.
+
+    Attributes:
+        more: what must be asked as well for the same whole answer: its body is then a JSON list of all their bodies.
+    """
 
     method: str
     path: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    more: tuple[UpstreamRequest, ...] = ()
+
+
+def several(requests: Sequence[UpstreamRequest]) -> UpstreamRequest:
+    """Requests for one whole answer, at least one, as one."""
+    first, *more = requests
+    return replace(first, more=tuple(more))
 
 
 @dataclass(frozen=True, slots=True)

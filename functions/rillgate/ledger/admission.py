@@ -205,7 +205,7 @@ class Admission:
         live = number(item, LIVE)
         caps = [share(self._ask, Room(one.limit, one.remaining, live)) for one in levels]
         for one, cap in zip(levels, caps, strict=True):
-            if cap < useful_output_tokens(self._ask):
+            if cap < useful_output_tokens(self._ask) or one.remaining < self._least(one.limit):
                 if await self._wait_for_settles(scope):
                     return  # with the cap as it was: what is left is seen anew
                 raise used_up(one, self._least(one.limit), levels, self._now_s, quota_status=self._quota_status)

@@ -190,7 +190,7 @@ def _scopes(call: Call) -> tuple[str, ...]:
 
 async def estimate(fields: Mapping[str, Any], model: str, encoding: Encoding | None, *, exact: bool) -> Prompt:
     """The prompt's tokens, as well as they can be known before the provider says them."""
-    large = len(fields["messages"]) > MESSAGES_INLINE_MAX
+    large = len(fields.get("messages") or ()) > MESSAGES_INLINE_MAX
     if large or (encoding is not None and prompt_bytes(fields) > PROMPT_BYTES_INLINE_MAX):
         text = await asyncio.to_thread(_estimate_texts, fields, encoding, exact=exact)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,6 +17,8 @@ from rillgate.domain.usage import Usage
 from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.run import Run
+
+AT_ONCE = 8  # of the requests that one answer takes
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -113,12 +115,34 @@ class AnswerRun(Run):
         upstream = self.upstream
         outgoing = self._build(upstream)
         await self._started(upstream)
-        async with self._response(outgoing) as response:
-            if response.status >= 300:
-                raise upstream.provider.error(response.status, response.headers, await response.read_error())
-            body = await response.read()
+        body = await (self._bodies((outgoing, *outgoing.more)) if outgoing.more else self._body(outgoing))
         self._answer = self._read(upstream, body)
         self._answering()
+
+    async def _body(self, outgoing: UpstreamRequest) -> bytes:
+        async with self._response(outgoing) as response:
+            if response.status >= 300:
+                error = self.upstream.provider.error
+                raise error(response.status, response.headers, await response.read_error())
+            return await response.read()
+
+    async def _bodies(self, requests: Sequence[UpstreamRequest]) -> bytes:
+        """The bodies of several requests as one JSON list, a few asked at a time.
+
+        Where one fails they all do; what others have been answered by then was made, and counts as reached.
+        """
+        bodies: list[bytes] = []
+        for at in range(0, len(requests), AT_ONCE):
+            tasks: list[asyncio.Task[bytes]] = []
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks += [group.create_task(self._body(one)) for one in requests[at : at + AT_ONCE]]
+            except ExceptionGroup as failed:
+                answered = [task for task in tasks if not task.cancelled() and task.exception() is None]
+                self._reached = self._reached or bool(bodies or answered)
+                raise failed.exceptions[0] from None
+            bodies += [task.result() for task in tasks]
+        return b"[" + b",".join(bodies) + b"]"
 
     async def _started(self, upstream: Upstream) -> None:
         """Wait for a model that is still starting, as long as for a first token."""

@@ -39,7 +39,7 @@ class AzureProvider(OpenAIProvider):
     def build(self, request: ChatRequest, model: str, output_tokens_max: int) -> UpstreamRequest:
         """As OpenAI's, to the deployment's address. `model` is the deployment's name."""
         built = super().build(request, model, output_tokens_max)
-        return replace(built, path=self._path(model, built.path))
+        return replace(built, path=azure_path(self._api_version, model, built.path))
 
     def models_request(self) -> UpstreamRequest | None:
         """None: what Azure lists are models, deployed or not; deployments are another service's to list."""
@@ -56,9 +56,13 @@ class AzureProvider(OpenAIProvider):
             error.code = "model_not_found"
         return error
 
-    def _path(self, model: str, path: str) -> str:
-        """Shape: ("gpt-4o", "/chat/completions") → "/openai/deployments/gpt-4o/chat/completions?api-version=…"."""
-        if self._api_version is None:
-            return V1 + path
-        deployment = quote(model, safe="", errors="replace")
-        return f"/openai/deployments/{deployment}{path}?api-version={quote(self._api_version, safe='')}"
+
+def azure_path(api_version: str | None, model: str, path: str) -> str:
+    """OpenAI's path at Azure's addresses.
+
+    Shape: ("2024-10-21", "gpt-4o", "/chat/completions") → "/openai/deployments/gpt-4o/chat/completions?api-version=…"
+    """
+    if api_version is None:
+        return V1 + path
+    deployment = quote(model, safe="", errors="replace")
+    return f"/openai/deployments/{deployment}{path}?api-version={quote(api_version, safe='')}"

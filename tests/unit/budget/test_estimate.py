@@ -198,3 +198,24 @@ def test_prompt_tokens_max_grows_with_what_other_tokenizers_make_of_it() -> None
     assert prompt_tokens_max(english, 100) == 150 + TEMPLATE_TOKENS
     assert prompt_tokens_max(chinese, 80) == 120 + 150 + TEMPLATE_TOKENS
     assert prompt_tokens_max(chinese, 800) == prompt_bytes(chinese) + TEMPLATE_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "expected"),
+    [
+        ("one two", ["one two"], 2),
+        (["one", "two three"], ["one", "two three"], 3),
+        ([5, 6, 7], [], 3),
+        ([[5, 6], [7]], [], 3),
+        (None, [], 0),
+        ({"a": 1}, [], 0),
+    ],
+)
+def test_estimate_of_what_is_to_be_embedded_is_its_texts_alone(given: object, texts: list[str], expected: int) -> None:
+    """Nothing stands around them, and token ids count themselves."""
+    fields = {"model": "m", "input": given}
+    assert prompt_texts(fields) == texts
+    assert estimate_prompt(fields, Words()) == expected
+    assert prompt_bytes(fields) >= expected
+    beside = {"messages": [user("Hi")], "input": given}
+    assert estimate_prompt(beside, Words()) == MESSAGE + 1 + REPLY

@@ -95,12 +95,28 @@ def test_listed_price_above_a_number_of_input_tokens_is_the_dearer_one() -> None
 
 
 @pytest.mark.parametrize(
+    ("family", "model", "input_usd"),
+    [
+        ("openai", "text-embedding-3-small", 0.02),
+        ("azure", "text-embedding-3-large", 0.13),
+        ("aws", "amazon.titan-embed-text-v2:0", 0.02),
+        ("google", "gemini-embedding-001", 0.15),
+    ],
+)
+def test_listed_price_of_embeddings_is_of_their_input_alone(family: str, model: str, input_usd: float) -> None:
+    """They put nothing out, so nothing that they put out costs anything."""
+    price = listed(family, model)
+    assert price is not None
+    assert (price.input, price.output) == (round(input_usd * USD), 0)
+
+
+@pytest.mark.parametrize(
     ("family", "model"),
     [
         ("openai", "no-such-model"),
         ("openai", "my-gpt-4o"),
         ("openai", "gpt-4o-20259999"),
-        ("openai", "text-embedding-3-small"),
+        ("openai", "my-text-embedding-3-small"),
         ("openai", ""),
         ("openrouter", "openai/gpt-4o:online"),
     ],
