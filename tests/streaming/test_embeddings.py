@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from rillgate.domain.limits import Amounts
+from rillgate.domain.limits import NOTHING, Amounts
 from tests.fakes.clock import FakeClock
 from tests.fakes.exchange import Exchange
 from tests.fakes.gateway import GatewayInTest, gateway_for
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Error, Reset, Stall
 from tests.fakes.script_embeddings import vectors
@@ -219,3 +220,27 @@ async def test_key_of_certain_models_may_ask_for_no_other() -> None:
         assert (await embedded(g, key, model="other")).status == 403
         listed = await ask(g, "POST", PATH, body=msgspec.json.encode(body())[:-1], headers={"x-api-key": key})
         assert (listed.status, listed.error["code"]) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("answered", [0, 3])
+async def test_one_of_many_requests_that_fails_charges_what_others_were_answered(answered: int) -> None:
+    """Where any of them was answered all that was held is charged, as of any answer of Bedrock's that was left; where
+    none was, nothing.
+    """
+    overrides: dict[str, Any] = {"providers__fake__kind": "bedrock", "providers__fake__region": "eu-central-1"}
+    async with FakeProvider() as fake:
+        root = f"http://127.0.0.1:{fake.port}"
+        ledger = FakeLedger()
+        async with gateway_for(fake, ledger=ledger, providers__fake__base_url=root, **overrides) as g:
+            refused = Error(400, {"message": "bad"}, {"x-amzn-errortype": "ValidationException"})
+            fake.queue(*[vectors()] * answered)
+            fake.script = [refused]
+            texts = ["hello world"] * 12
+            got = await embedded(g, model="amazon.titan-embed-text-v2:0", input=texts)
+            assert (got.status, got.error["message"]) == (400, "Provider 'fake': bad")
+            await done(g)
+            assert len(ledger.settles) == 1
+            charged, asked = ledger.settles[0].actual, ledger.asks[0]
+            assert charged.tokens == (asked.input_tokens if answered else 0)
+            assert (charged == NOTHING) is not bool(answered)
+            assert ledger.open_holds() == []

@@ -140,6 +140,7 @@ class AnswerRun(Run):
             except ExceptionGroup as failed:
                 answered = [task for task in tasks if not task.cancelled() and task.exception() is None]
                 self._reached = self._reached or bool(bodies or answered)
+                tasks.clear()  # they hold the error, whose traceback holds them
                 raise failed.exceptions[0] from None
             bodies += [task.result() for task in tasks]
         return b"[" + b",".join(bodies) + b"]"

@@ -398,3 +398,15 @@ async def test_levels_with_many_live_holds_are_of_all_limits(desk: AdmissionDesk
         spent = await desk.spent(desk.key, Window.DAY)
         assert levels == {Meter.COST: (WHOLE_LIVE_MAX + 1) * 410_000, Meter.TOKENS: spent.tokens}
     assert spent == Amounts(74 * 1_100, 65 * 410_000, 74)
+
+
+@pytest.mark.parametrize("limit", ["tokens/day=250", "requests/day=2"])
+async def test_request_without_output_is_refused_where_its_prompt_has_no_room(desk: AdmissionDesk, limit: str) -> None:
+    """A cap of none cannot be lowered; what is left decides, at the first refusal and not after many."""
+    await desk.set_budget(desk.key, limit)
+    for _ in range(2):
+        assert (await desk.hold(input_tokens=100, output_tokens=0)).output_tokens == 0
+    desk.forget()
+    with pytest.raises(BudgetError):
+        await desk.hold(input_tokens=100, output_tokens=0)
+    assert len(desk.gated.writes) == 1
