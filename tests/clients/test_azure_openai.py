@@ -13,6 +13,7 @@ from tests.fakes.gateway import CHAT, chat_body, gateway_for
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Error
 from tests.fakes.script_azure import azure, blocked
+from tests.fakes.script_embeddings import vector, vectors
 from tests.streaming.asking import ask
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,16 @@ async def test_sdk_reads_whole_answers_and_refusals_of_the_fake() -> None:
         with pytest.raises(openai.BadRequestError) as refused:
             await sdk.chat.completions.create(model="dep-1", messages=QUESTION)
         assert refused.value.code == "content_filter"
+
+
+async def test_sdk_reads_embeddings_of_the_fake() -> None:
+    """At the deployment's address."""
+    async with FakeProvider() as fake, azure_sdk(fake) as sdk:
+        fake.script = vectors()
+        answer = await sdk.embeddings.create(model="dep-1", input=["a", "bc"])
+        assert [one.embedding for one in answer.data] == [vector("a"), vector("bc")]
+        sent = fake.chats[0]
+        assert (sent.path, sent.query) == ("/openai/deployments/dep-1/embeddings", f"api-version={VERSION}")
 
 
 @pytest.mark.parametrize("version", [None, VERSION])

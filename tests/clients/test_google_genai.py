@@ -17,13 +17,16 @@ from google import genai
 from google.genai import errors, types
 from pydantic import BaseModel
 
+from rillgate.dialects.embeddings import parse as parse_embeddings
 from rillgate.domain.delta import OpaqueReasoningDelta, ReasoningDelta, TextDelta, ToolDelta, UsageDelta
 from rillgate.providers.gemini import GeminiProvider
+from rillgate.providers.gemini_embeddings import GeminiEmbeddings
 from tests.corpus.test_corpus import HERE
 from tests.fakes.clients import RawClient
 from tests.fakes.exchange import Exchange
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Error
+from tests.fakes.script_embeddings import vector, vectors
 from tests.fakes.script_gemini import Broken, Part, blocked, call, gemini, status, usage
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +211,26 @@ async def test_sdk_raises_what_the_fake_says_of_an_error() -> None:
         with pytest.raises(errors.ServerError) as broken:
             texts.extend([response.text async for response in stream])
         assert broken.value.status == "UNAVAILABLE"
+
+
+async def test_sdk_reads_embeddings_of_the_fake() -> None:
+    """And asks for them in the words in which we do."""
+    async with sdk() as (fake, client):
+        fake.script = vectors()
+        config = types.EmbedContentConfig(task_type="RETRIEVAL_QUERY", output_dimensionality=3)
+        answer = await client.aio.models.embed_content(
+            model="gemini-embedding-001", contents=["one", "two!"], config=config
+        )
+        assert answer.embeddings is not None
+        assert [one.values for one in answer.embeddings] == [vector("one"), vector("two!")]
+        theirs = fake.chats[0]
+        fields: dict[str, Any] = {"model": "gemini-embedding-001", "input": ["one", "two!"], "dimensions": 3}
+        ours = GeminiEmbeddings("lab").build(
+            parse_embeddings(json.dumps({**fields, "task_type": "RETRIEVAL_QUERY"}).encode()), fields["model"], 0
+        )
+        assert theirs.path == ours.path
+        told, said = theirs.json["requests"], json.loads(ours.body)["requests"]
+        assert [{**one, "content": {"parts": one["content"]["parts"]}} for one in told] == said
 
 
 async def test_sdk_lists_the_models_of_the_fake() -> None:

@@ -67,9 +67,9 @@ async def test_sdk_gets_vectors_in_order(name: str) -> None:
         await g.settled()
 
 
-@pytest.mark.parametrize("name", ["openai", "gemini"])
+@pytest.mark.parametrize("name", KINDS)
 async def test_blocking_sdk_gets_a_vector(name: str) -> None:
-    """One text, in a thread."""
+    """One text, in a thread; it asks for base64 by itself."""
     model = KINDS[name][0]
     async with FakeProvider() as fake, behind(fake, name) as g:
         fake.script = vectors()
