@@ -26,6 +26,7 @@ from rillgate.identity import keys, tickets
 from rillgate.ledger.dynamodb import read_fault
 from rillgate.upstream.aws import parse_refusal
 from rillgate.upstream.aws_metadata import parse_document
+from rillgate.upstream.entra import parse_token
 from rillgate.upstream.fast.reader import ResponseReader
 from rillgate.wire import loose_json
 from rillgate.wire.trace_context import STATE_CHARS_MAX, parse_traceparent, parse_tracestate, traceparent
@@ -57,6 +58,7 @@ def edge_targets() -> Iterator[Target]:
     )
     yield _target("aws_refusal", "rillgate.upstream.aws", _AWS, _refusal)
     yield _target("aws_credentials", "rillgate.upstream.aws_metadata", _AWS, _document)
+    yield _target("entra_token", "rillgate.upstream.entra", _ENTRA, _token)
     yield _target("dynamodb_fault", "rillgate.ledger.dynamodb", _AWS, _fault)
     yield _target("aws_secret", "rillgate.app.aws_secrets", _AWS, _secret)
     yield _target("loose_json", "rillgate.wire.loose_json", [b'{"a": [1, "\\ud83d\\ude00", null]}'], _loose)
@@ -221,6 +223,25 @@ def _document(pieces: Sequence[bytes]) -> Outcome:
     except UpstreamError as error:
         return refused(error)
     return credentials.expires_s
+
+
+_ENTRA = [
+    b'{"token_type": "Bearer", "expires_in": 3599, "access_token": "t"}',
+    b'{"expires_in": "3599", "access_token": "t", "resource": "r"}',
+    b'{"error": "invalid_client", "error_description": "AADSTS1: no.\\r\\nTrace ID: 1"}',
+]
+
+
+def _token(pieces: Sequence[bytes]) -> Outcome:
+    found: list[Outcome] = []
+    for status in (200, 401):
+        try:
+            token = parse_token(status, pieces[0], NOW_S)
+        except UpstreamError as error:
+            found.append(refused(error))
+        else:
+            found.append((token.text, token.expires_s))
+    return found
 
 
 def _secret(pieces: Sequence[bytes]) -> Outcome:

@@ -31,6 +31,7 @@ LISTED = frozenset(
         "rillgate.ledger.dynamodb",
         "rillgate.upstream.aws",
         "rillgate.upstream.aws_metadata",
+        "rillgate.upstream.entra",
         "rillgate.upstream.fast.reader",
         "rillgate.wire.loose_json",
     }

@@ -17,14 +17,17 @@ import msgspec
 import rillgate.dialects
 from rillgate.app.tickets import parse_ticket_request
 from rillgate.budget.estimate import estimate_prompt, prompt_bytes, prompt_tokens_max
+from rillgate.dialects import embeddings
 from rillgate.domain.errors import ClientError
+from rillgate.domain.ports import Provider
 from rillgate.domain.request import ChatRequest
-from tests.fuzz.streams import CORPUS, modules_of, providers
+from tests.fuzz.streams import CORPUS, embedders, modules_of, providers
 from tests.fuzz.target import Finding, Outcome, Target, refused
 from tests.unit.pipeline.relay_support import WORDS
 
 HEADERS = {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
 PROVIDERS = tuple(providers().values())
+EMBEDDERS = tuple(embedders().values())
 
 
 def request_targets() -> Iterator[Target]:
@@ -75,19 +78,22 @@ def _parse(function: Callable[..., ChatRequest], parameters: Sequence[str], piec
     if not 0 <= estimated <= prompt_bytes(parsed.fields):
         raise Finding(f"a prompt of {prompt_bytes(parsed.fields)} bytes is estimated at {estimated} tokens")
     prompt_tokens_max(parsed.fields, estimated)
-    return parsed.model, parsed.stream, parsed.choices, [_built(parsed, number) for number in range(len(PROVIDERS))]
+    makers = EMBEDDERS if parsed.dialect == embeddings.NAME else PROVIDERS
+    return parsed.model, parsed.stream, parsed.choices, [_built(parsed, maker) for maker in makers]
 
 
-def _built(parsed: ChatRequest, number: int) -> Outcome:
-    """A provider's own request, with a body that is JSON; or its refusal."""
+def _built(parsed: ChatRequest, maker: Provider) -> Outcome:
+    """A provider's own requests, with bodies that are JSON; or its refusal."""
     try:
-        request = PROVIDERS[number].build(parsed, "m", 100)
+        first = maker.build(parsed, "amazon.titan-embed-text-v2:0", 100)
     except ClientError as error:
         return refused(error)
-    msgspec.json.decode(request.body)
-    if "\n" in request.path or any("\n" in name + value or "\r" in name + value for name, value in request.headers):
-        raise Finding("a line break reaches the head of a provider's request")
-    return request.path, len(request.body)
+    for request in (first, *first.more):
+        msgspec.json.decode(request.body)
+        heads = [request.path, *(name + value for name, value in request.headers)]
+        if any("\n" in head or "\r" in head for head in heads):
+            raise Finding("a line break reaches the head of a provider's request")
+    return first.path, len(first.body), len(first.more)
 
 
 def _bodies(module: str) -> list[bytes]:
@@ -185,6 +191,8 @@ REQUESTS: list[Any] = [
         "stop_sequences": ["x"],
         "stream": True,
     },
+    {"model": "m", "input": ["a", "b"], "dimensions": 9, "encoding_format": "base64", "input_type": "search_query"},
+    {"model": "m", "input": [[1, 2], [3]], "user": "ada"},
     {"prompt": "hi", "system_prompt": "Be short.", "max_tokens": 5, "temperature": 0.5, "model": "m"},
     {
         "model": "m",

@@ -19,7 +19,9 @@ import msgspec
 
 import rillgate.wire
 from rillgate.app.backends import _BY_KIND, provider_of
+from rillgate.app.embedders import embedder_of
 from rillgate.app.settings.types import ProviderSettings
+from rillgate.dialects.embeddings import Embeddings
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Dialect, Frame, FrameReader, Provider
 from rillgate.domain.request import AnswerHead
@@ -51,6 +53,9 @@ def stream_targets() -> Iterator[Target]:
             run = partial(_relay, provider, dialect)
             yield Target(f"relay_{kind}_{dialect.name}", covers, seeds, run, shape, cut=True)
         yield Target(f"answers_{kind}", covers, _answers, partial(_answer, provider))
+    for kind, embedder in embedders().items():
+        covers = frozenset({type(embedder).__module__})
+        yield Target(f"embeddings_{kind}", covers, _answers, partial(_vectors, embedder))
 
 
 def readers() -> list[tuple[str, Callable[..., FrameReader]]]:
@@ -75,6 +80,12 @@ def providers() -> dict[str, Provider]:
         provider = provider_of("lab", ProviderSettings(kind, base_url="http://127.0.0.1:1", region="eu-central-1"))
         found[type(provider)] = (kind, provider)
     return dict(found.values())
+
+
+def embedders() -> dict[str, Provider]:
+    """What makes embeddings, by the kind of its provider."""
+    found = {kind: embedder_of("lab", ProviderSettings(kind, base_url="http://127.0.0.1:1")) for kind in _BY_KIND}
+    return {kind: embedder for kind, embedder in found.items() if embedder is not None}
 
 
 def _suffix(reader: str) -> str:
@@ -189,6 +200,19 @@ def _answer(provider: Provider, pieces: Sequence[bytes]) -> Outcome:
     return [*found, *(refused(provider.error(status, {}, body)) for status in (400, 429, 500))]
 
 
+def _vectors(embedder: Provider, pieces: Sequence[bytes]) -> Outcome:
+    """One body, taken for embeddings, and written in both forms."""
+    (body,) = pieces
+    try:
+        deltas = embedder.decode_answer(body)
+    except UpstreamError as error:
+        return refused(error)
+    for dialect in (Embeddings("float"), Embeddings("base64")):
+        msgspec.json.decode(dialect.encode_answer(HEAD, deltas, Usage(1, 0), {}))
+        msgspec.json.decode(dialect.answer(body, Usage(1, 0), {"estimated": True}))
+    return [described(delta) for delta in deltas]
+
+
 def _answers() -> list[bytes]:
     """A body of each kind, for every provider: one that is another's is nonsense that makes sense."""
     return [msgspec.json.encode(answer) for answer in ANSWERS]
@@ -268,5 +292,10 @@ ANSWERS: list[Any] = [
     {"message": "slow down", "__type": "ThrottlingException"},
     {"error": {"code": 429, "message": "no", "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "34s"}]}},
     {"object": "list", "data": [{"id": "m", "object": "model"}]},
+    {"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
+    {"embeddings": [[0.5, -1e300], [1, 2]], "prompt_eval_count": 3},
+    {"embeddings": [{"values": [0.5]}], "usageMetadata": {"promptTokenCount": 3}},
+    {"embedding": [0.5], "inputTextTokenCount": 3},
+    [{"embeddings": {"float": [[0.5]]}}, {"embeddings": [[1.0]]}],
     {"models": [{"name": "models/m", "model": "m"}], "modelSummaries": [{"modelId": "m"}]},
 ]

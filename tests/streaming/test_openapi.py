@@ -15,10 +15,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from rillgate.app.auth import Door
 from rillgate.domain.errors import BudgetUnavailable
 from tests.fakes.clock import FakeClock
-from tests.fakes.exchange import Script
+from tests.fakes.exchange import Exchange, Script
 from tests.fakes.gateway import CHAT, GatewayInTest, chat_body, gateway_for
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Chunk, Error, Role, Stall, chat, error
+from tests.fakes.script_embeddings import vectors
 from tests.streaming.asking import Got, ask, read
 from tests.streaming.described import Undescribed, check_answer, described
 from tests.streaming.limited import limited_gateway
@@ -26,6 +27,7 @@ from tests.streaming.limited import limited_gateway
 pytestmark = pytest.mark.anyio
 
 MESSAGES = "/v1/messages"
+EMBEDDINGS = "/v1/embeddings"
 PROMPT = {"prompt": "hi"}
 MESSAGE = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
@@ -35,6 +37,7 @@ STRANGER = {"host": "rebound.example"}
 ACCEPTED: dict[tuple[str, str], tuple[str, Any]] = {
     (CHAT, "post"): (CHAT, chat_body(model="m")),
     (MESSAGES, "post"): (MESSAGES, {**MESSAGE, "stream": True}),
+    (EMBEDDINGS, "post"): (EMBEDDINGS, {"model": "m", "input": ["hi", "there"]}),
     (f"{MESSAGES}/count_tokens", "post"): (f"{MESSAGES}/count_tokens", {**MESSAGE, "max_tokens": None}),
     ("/v1/models", "get"): ("/v1/models", None),
     ("/v1/models/{id}", "get"): ("/v1/models/fake-model", None),
@@ -45,7 +48,7 @@ ACCEPTED: dict[tuple[str, str], tuple[str, Any]] = {
     ("/chat", "get"): ("/chat?message=hi&model=m", None),
     ("/chat/{model}", "get"): ("/chat/m?message=hi", None),
 }
-ASKING = [key for key in ACCEPTED if key[0].startswith(("/chat", CHAT)) or key[0] == MESSAGES]
+ASKING = [key for key in ACCEPTED if key[0].startswith(("/chat", CHAT)) or key[0] in (MESSAGES, EMBEDDINGS)]
 
 Seen = set[tuple[str, str, str]]
 
@@ -74,6 +77,12 @@ class Recorder:
         return await self.ask(g, key[1].upper(), more.pop("path", path), json=more.pop("json", body), **more)
 
 
+async def usual(exchange: Exchange) -> None:
+    """An answer to whatever is asked."""
+    script: Any = vectors() if exchange.path.endswith("/embeddings") else chat(["one", " two"])
+    await script(exchange)
+
+
 @asynccontextmanager
 async def recording(
     *, script: Script | None = None, **overrides: Any
@@ -81,7 +90,7 @@ async def recording(
     """A gateway in front of a provider."""
     async with FakeProvider() as fake, gateway_for(fake, **overrides) as g:
         fake.model_ids = ["fake-model"]
-        fake.script = script if script is not None else chat(["one", " two"])
+        fake.script = script if script is not None else usual
         yield fake, g, Recorder()
 
 
@@ -225,7 +234,7 @@ async def ended_by_us() -> Seen:
                     await client.request(method.upper(), concrete, json=body, headers={"x-client-request-id": name})
                     await fake.request(2 * number + (end == "cancel"))
                     if end == "timeout":
-                        clock.advance(6)
+                        clock.advance(6 if path != EMBEDDINGS else 901)  # a whole answer has no first token
                     else:
                         cancelled = await recorder.ask(g, "POST", f"/v1/requests/{name}/cancel")
                         assert cancelled.status == 200

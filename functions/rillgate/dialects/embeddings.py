@@ -7,7 +7,8 @@ Source: https://platform.openai.com/docs/api-reference/embeddings, and openai-py
 
 from __future__ import annotations
 
-import struct
+import sys
+from array import array
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -88,7 +89,10 @@ class Embeddings(ChatCompletions):
         """base64 is of 32-bit floats, little-endian: what numpy reads in the SDKs."""
         if self._form == "float":
             return values
-        return b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+        numbers = array("f", values)  # one that is too large for it is infinite
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return b64encode(numbers.tobytes()).decode()
 
 
 def usage_object(usage: Usage) -> dict[str, int]:

@@ -21,7 +21,7 @@ from rillgate.domain.usage import Usage
 from rillgate.providers.bedrock import BedrockProvider
 from rillgate.providers.embedding_texts import broken, texts_of, word_of
 from rillgate.providers.json_body import json_body
-from rillgate.wire.loose_json import count
+from rillgate.wire.loose_json import UNREADABLE, count
 
 TITAN, COHERE = "titan-embed-text", "cohere.embed"
 COHERE_TEXTS_MAX = 96
@@ -58,7 +58,7 @@ class BedrockEmbeddings(BedrockProvider):
         """Vectors in order, then what they took, where all of them say so."""
         try:
             found = _ANSWERS.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise UpstreamError(broken(self._name)) from error
         answers = found if isinstance(found, list) else [found]
         vectors = [values for answer in answers for values in answer.vectors()]

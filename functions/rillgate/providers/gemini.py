@@ -22,6 +22,7 @@ from rillgate.providers.gemini_request import body_of
 from rillgate.providers.gemini_stream import GeminiStreamDecoder
 from rillgate.providers.json_body import json_body
 from rillgate.providers.tool_names import ToolNames
+from rillgate.wire.loose_json import UNREADABLE
 from rillgate.wire.sse import SseReader
 
 API_VERSION = "v1beta"  # the stable v1 does not know names such as `gemini-flash-latest`
@@ -100,7 +101,7 @@ class GeminiProvider:
         """`{"models": [{"name": "models/gemini-x", "supportedGenerationMethods": […]}]}`, those that serve here."""
         try:
             models = _MODELS.decode(body).models or []
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise UpstreamError(f"Provider {self._name!r} sent no list of models.") from error
         return [
             model.name.removeprefix(MODELS_PREFIX)

@@ -18,7 +18,7 @@ from rillgate.providers.embedding_texts import broken, texts_of, word_of
 from rillgate.providers.gemini import API_VERSION, GeminiProvider, model_path
 from rillgate.providers.gemini_errors import gemini_error_from_object
 from rillgate.providers.json_body import json_body
-from rillgate.wire.loose_json import count, loads_or_none
+from rillgate.wire.loose_json import UNREADABLE, count, loads_or_none
 
 BATCH_TEXTS_MAX = 100
 # Cohere's words, and short ones, for what Gemini calls a task; its own words pass as they are.
@@ -60,7 +60,7 @@ class GeminiEmbeddings(GeminiProvider):
         """Vectors in order, then what they took, where all of them say so."""
         try:
             found = _ANSWERS.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise UpstreamError(broken(self._name)) from error
         answers = found if isinstance(found, list) else [found]
         if any(answer.error is not None for answer in answers):

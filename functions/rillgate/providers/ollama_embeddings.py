@@ -17,7 +17,7 @@ from rillgate.providers.embedding_texts import broken, texts_of
 from rillgate.providers.json_body import json_body
 from rillgate.providers.ollama import OllamaProvider
 from rillgate.providers.ollama_errors import ollama_error_from_object
-from rillgate.wire.loose_json import count
+from rillgate.wire.loose_json import UNREADABLE, count
 
 
 class OllamaEmbeddings(OllamaProvider):
@@ -38,7 +38,7 @@ class OllamaEmbeddings(OllamaProvider):
         """Vectors in order, then what they took."""
         try:
             answer = _ANSWER.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise UpstreamError(broken(self._name)) from error
         if answer.error is not None:
             raise ollama_error_from_object(self._name, answer.error)

@@ -19,7 +19,7 @@ from rillgate.providers.embedding_texts import broken
 from rillgate.providers.json_body import json_body
 from rillgate.providers.openai import OpenAIProvider
 from rillgate.providers.openai_errors import error_from_object
-from rillgate.wire.loose_json import count
+from rillgate.wire.loose_json import UNREADABLE, count
 
 
 class OpenAIEmbeddings(OpenAIProvider):
@@ -39,7 +39,7 @@ class OpenAIEmbeddings(OpenAIProvider):
         """What it took; the vectors are the client's to read."""
         try:
             answer = _ANSWER.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise UpstreamError(broken(self._name)) from error
         if answer.error is not None:
             raise error_from_object(self._name, answer.error)

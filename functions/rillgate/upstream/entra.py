@@ -23,6 +23,7 @@ from rillgate.domain.errors import CapacityError, UpstreamError
 from rillgate.domain.ports import Clock
 from rillgate.domain.request import Endpoint, UpstreamRequest
 from rillgate.upstream.exchange import Exchange
+from rillgate.wire.loose_json import UNREADABLE
 
 AUTHORITY = "https://login.microsoftonline.com"
 RESOURCE = "https://cognitiveservices.azure.com"
@@ -39,6 +40,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TIMEOUT_S = 5.0
 MACHINE_TIMEOUT_S = 2.0  # where there is no such machine, nobody answers
 DOCUMENT_BYTES_MAX = 65_536
+LIFETIME_S_MAX = 10 * 365 * 86_400  # of a token; they last for a day at most
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
 REMEDY = "give an api_key, or tenant_id, client_id and client_secret, or run where there is a managed identity"
@@ -156,14 +158,27 @@ class EntraSource:
         except (TimeoutError, CapacityError) as error:
             where = urlsplit(endpoint.base_url).netloc
             raise UpstreamError(f"{where} gave no token within {timeout_s:g} s.") from error
-        if response.status != 200:
-            raise UpstreamError(f"No token (status {response.status}): {_said(answer)}")
-        try:
-            document = msgspec.json.decode(answer, type=_Document)
-            expires_in_s = float(document.expires_in) if document.expires_in is not None else None
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-            raise UpstreamError("An answer came that holds no token.") from error
-        return Token(document.access_token, None if expires_in_s is None else asked_s + expires_in_s)
+        return parse_token(response.status, answer, asked_s)
+
+
+def parse_token(status: int, answer: bytes, asked_s: float) -> Token:
+    """What an answer gives to whoever asked at `asked_s`, seconds since 1970.
+
+    Shape:  200, {"access_token": "t", "expires_in": 3599} → Token("t", asked_s + 3599)
+    Raises: UpstreamError: no token.
+    """
+    if status != 200:
+        raise UpstreamError(f"No token (status {status}): {_said(answer)}")
+    try:
+        document = msgspec.json.decode(answer, type=_Document)
+        lasts_s = None if document.expires_in is None else int(document.expires_in)
+    except (*UNREADABLE, ValueError) as error:
+        raise UpstreamError("An answer came that holds no token.") from error
+    if not document.access_token or (lasts_s is not None and not 0 <= lasts_s <= LIFETIME_S_MAX):
+        raise UpstreamError("An answer came that holds no token.")
+    if not (document.access_token.isascii() and document.access_token.isprintable()):
+        raise UpstreamError("A token came that no header can carry.")
+    return Token(document.access_token, None if lasts_s is None else asked_s + lasts_s)
 
 
 class _Refusal(msgspec.Struct):
@@ -175,7 +190,7 @@ def _said(answer: bytes) -> str:
     """Shape: {"error": "invalid_client", "error_description": "AADSTS7000215: …\\r\\nTrace ID: …"} → its first line."""
     try:
         refusal = msgspec.json.decode(answer, type=_Refusal)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return "no reason was given."
     return (refusal.error_description.splitlines() or [refusal.error])[0][:200] or "no reason was given."
 

@@ -159,6 +159,17 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             **errors(ANTHROPIC, *KEYED, *READING, 404),
         },
     ),
+    ("/v1/embeddings", "post"): operation(
+        "createEmbeddings",
+        "OpenAI's embeddings, of every provider that makes some.",
+        tag="openai",
+        body="EmbeddingsRequest",
+        parameters=_ASKING,
+        answers={
+            "200": answer("Vectors.", ref("EmbeddingList"), *SERVED, "cache-control"),
+            **errors(OPENAI, *SERVING, 413, passed_on=True),
+        },
+    ),
     ("/v1/models", "get"): operation(
         "listModels",
         "What can be asked for; in Anthropic's shape for whoever sends `anthropic-version`.",

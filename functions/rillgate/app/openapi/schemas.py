@@ -25,6 +25,7 @@ from rillgate.app.openapi.shapes import (
 )
 from rillgate.app.tickets import LIMITS_MAX, MODELS_MAX, TEXT_CHARS_MAX, TTL_S_DEFAULT
 from rillgate.dialects.chat_completions_request import CHOICES_MAX, OUTPUT_TOKENS_BOUND
+from rillgate.dialects.embeddings import DIMENSIONS_BOUND, FORMATS, INPUTS_MAX
 from rillgate.dialects.messages_request import TOP_K_BOUND
 from rillgate.dialects.messages_wire import ERROR_TYPE_DEFAULT, ERROR_TYPES
 from rillgate.dialects.plain_chat import OUTPUT_TOKENS_DEFAULT_POST, SYSTEM_PROMPT_DEFAULT, TEMPERATURE_DEFAULT
@@ -264,6 +265,45 @@ _LEVEL: Final = closed(
     }
 )
 
+_EMBEDDINGS_REQUEST: Final = opened(
+    {
+        "model": text("a route's name, `provider/model`, or a model's own name", minLength=1),
+        "input": either(
+            text(minLength=1),
+            array(text(minLength=1), minItems=1, maxItems=INPUTS_MAX),
+            array(integer("a token's id", 0), minItems=1),
+            array(array(integer("a token's id", 0), minItems=1), minItems=1, maxItems=INPUTS_MAX),
+        ),
+        **optional(
+            dimensions=integer("how long a vector shall be", 1, DIMENSIONS_BOUND),
+            encoding_format=one_of(*FORMATS),
+            input_type=text("what the texts are for, in the provider's words"),
+            user=text(),
+        ),
+    },
+    ["model", "input"],
+    "Token ids go to OpenAI, Azure and compatible servers alone. Other fields pass through to them.",
+)
+_EMBEDDING_LIST: Final = opened(
+    {
+        "object": one_of("list"),
+        "data": array(
+            opened(
+                {
+                    "object": one_of("embedding"),
+                    "index": integer("its place in the input", 0),
+                    "embedding": either(array(number()), text("base64 of 32-bit floats, little-endian")),
+                },
+                ["index", "embedding"],
+            )
+        ),
+        "model": text("the one that answered"),
+        "usage": opened({"prompt_tokens": integer("", 0), "total_tokens": integer("", 0)}),
+        "rillgate": ref("Report"),
+    },
+    ["data"],
+)
+
 SCHEMAS: Final[dict[str, Schema]] = {
     "Report": REPORT,
     "Usage": _USAGE,
@@ -272,6 +312,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "ChatCompletionChunk": _CHAT_COMPLETION_CHUNK,
     "ChatEvent": _CHAT_EVENT,
     "EventSourceEvent": _EVENT_SOURCE_EVENT,
+    "EmbeddingsRequest": _EMBEDDINGS_REQUEST,
+    "EmbeddingList": _EMBEDDING_LIST,
     "PlainChatRequest": closed(
         {
             "prompt": text("what to say to the model", minLength=1),
