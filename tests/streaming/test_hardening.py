@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 MESSAGES = "/v1/messages"
 VERSION = {"anthropic-version": "2023-06-01"}
-POSTS = [CHAT, MESSAGES, f"{MESSAGES}/count_tokens", "/chat/stream", "/v1/tickets"]
+POSTS = [CHAT, MESSAGES, f"{MESSAGES}/count_tokens", "/v1/embeddings", "/chat/stream", "/v1/tickets"]
 
 
 class Clocked(GatewayHttpProtocol):

@@ -479,8 +479,8 @@ async def test_streams_above_their_number_get_503_until_one_leaves() -> None:
 async def test_path_and_method_that_are_not_there_are_said_in_the_same_shape() -> None:
     """404 and 405 are errors like any other; 405 names what is allowed."""
     async with FakeProvider() as fake, gateway_for(fake) as g:
-        for path in ("/v1/embeddings", "/v1", "/chat/completions/", "/nothing", "/%E2%98%83", "/../etc/passwd"):
-            got = await ask(g, "POST" if path == "/v1/embeddings" else "GET", path)
+        for path in ("/v1/audio/speech", "/v1", "/chat/completions/", "/nothing", "/%E2%98%83", "/../etc/passwd"):
+            got = await ask(g, "POST" if path == "/v1/audio/speech" else "GET", path)
             if path == "/chat/completions/":  # a model's name, as far as this route can tell
                 assert (got.status, got.error["param"]) == (400, "message")
                 continue
