@@ -308,7 +308,7 @@ def test_image_is_built_from_few_files(gateway: Image, tmp_path: Path) -> None:
     assert outside == {
         *("LICENSE", "README.md", "pyproject.toml"),
         *("infra/container/image.toml", "infra/container/prune.py"),
-        *("requirements/embedded.txt", "requirements/serve.txt"),
+        *("requirements/embedded.txt", "requirements/serve.txt", "scripts/sbom.py"),
     }
     assert not any("__pycache__" in path for path in files)
     assert archive.stat().st_size < CONTEXT_BYTES_MAX
