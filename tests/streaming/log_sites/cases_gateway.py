@@ -13,6 +13,7 @@ from rillgate.app import encodings, gateway
 from rillgate.app.aws_secrets import AGE_S_MAX, FetchedKey
 from rillgate.app.context import RequestContext
 from rillgate.app.encoders import Encoders
+from rillgate.app.settings.secrets import Secret
 from rillgate.app.settings.types import LedgerSettings, ProviderSettings
 from rillgate.app.stores import DynamoDbOverHttp
 from rillgate.budget.guard import Guard
@@ -46,6 +47,8 @@ from tests.streaming.log_sites.world import (
     raises,
 )
 from tests.unit.app.test_aws_secrets import KEY, PARAMETER, keeping, parameter
+from tests.unit.app.test_azure_location import PATH as ENTRA
+from tests.unit.app.test_azure_location import located as located_at_azure
 from tests.unit.app.test_bedrock_location import located
 from tests.unit.cli.workers.test_link import GUARD_S, linked
 from tests.unit.pipeline.call_support import make_call, make_services
@@ -244,6 +247,17 @@ async def bedrock_without_credentials(world: World) -> None:
         fake.routes["GET", "/v2/credentials"] = answer({"AccessKeyId": CLIENT_KEY, "message": PROMPT}, 500)
         async with located(environ={"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{fake.url}/v2/credentials"}) as location:
             await fails(location)
+
+
+@case("app/azure_location.py _log_no_token entra_token_failed")
+async def azure_without_a_token(world: World) -> None:
+    """Entra's own words are shown, as AWS's are; a key in them is not, nor is a token that no header can carry."""
+    async with FakeAws() as fake, located_at_azure(fake, FakeClock(), Secret(CLIENT_KEY)) as location:
+        fake.routes["POST", ENTRA] = answer({"error": "invalid_client", "error_description": f"no {CLIENT_KEY}"}, 401)
+        await fails(location)
+    async with FakeAws() as fake, located_at_azure(fake, FakeClock(), Secret(CLIENT_KEY)) as location:
+        fake.routes["POST", ENTRA] = answer({"access_token": f"{PROVIDER_KEY}\n", "expires_in": 9}, 200)
+        await fails(location)
 
 
 @case("app/stores.py _log_no_credentials aws_credentials_failed")
