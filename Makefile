@@ -7,6 +7,7 @@ SAM_VENV := build/sam
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 CONFIG_ENV := default
 MINUTES := 30
+STREAMS := 1000
 
 # Settings of `make serve`; what is empty is left to the configuration.
 #   HOST, PORT   where it listens (127.0.0.1:8000)
@@ -14,7 +15,7 @@ MINUTES := 30
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check fuzz bench bench-soak bench-peers build deploy sam-local image sbom lock clean
+.PHONY: help serve test check chaos fuzz bench bench-soak bench-peers build deploy sam-local image sbom lock clean
 .PHONY: install install-dev install-sam install-compare
 
 help: ## list what there is
@@ -37,6 +38,10 @@ check: install-dev install-sam ## format, lint, types, floors, the template, and
 	$(SAM_VENV)/bin/cfn-lint template.yaml infra/*.yaml
 	$(PYTHON) -m pytest --quiet tests/infra
 	sh scripts/forbidden-names
+
+chaos: MINUTES = 5
+chaos: install-dev ## streams with everything going wrong, every byte checked: MINUTES=5 STREAMS=1000 ARGS=
+	$(PYTHON) -m tests.chaos --minutes $(MINUTES) --streams $(STREAMS) $(ARGS)
 
 # What it finds is kept in build/fuzz/findings, and what it has learned in build/fuzz/corpus.
 fuzz: ## look for inputs that break a parser: MINUTES=30 ARGS="--target 'sse*'"

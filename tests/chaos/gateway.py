@@ -114,7 +114,7 @@ class InChaos:
 
 
 @asynccontextmanager
-async def in_chaos(*, clock: Clock | None = None, ledger: str = "memory:", **variables: str) -> AsyncIterator[InChaos]:
+async def in_chaos(clock: Clock | None = None, ledger: str = "memory:", **variables: str) -> AsyncIterator[InChaos]:
     """Serve the whole gateway; at the end of the block, check that nothing of it is left.
 
     Args: variables: of the environment, without RILLGATE_.

@@ -21,6 +21,7 @@ BACK_OFF_S: Final = 1.0
 TROUBLED: Final = ("503 budget_unavailable",)  # while the ledger cannot be written
 # A connection that another answer left behind was reset under this request, too late to be sure that nobody works on
 # it: it is not sent again, and its client is told.
+LATE: Final = ("upstream_timeout", "deadline_exceeded")
 NEIGHBOURS: Final = ("502 upstream_truncated", "error upstream_truncated")
 
 
@@ -32,6 +33,7 @@ class Seen:
         outcomes: how often each fault ended in what.
         manners: how often each manner.
         delivered: words by request id, of those that were read, but for providers who lie about what they made.
+        late: answers that a deadline ended though nothing was wrong: this machine was too slow for all of it.
         wrong: every broken promise.
     """
 
@@ -39,6 +41,7 @@ class Seen:
     manners: Counter[str] = field(default_factory=Counter)
     delivered: dict[str, int] = field(default_factory=dict)
     words: int = 0
+    late: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def note(self, scenario: Scenario, got: Got) -> None:
@@ -98,6 +101,9 @@ class Lane:
         if scenario.manner not in ("read", "slow", "drip") or got.ask.plan.fault != "none":
             return
         if got.words == 0 and got.outcome in NEIGHBOURS:
+            return
+        if got.outcome.endswith(LATE):
+            self._seen.late += 1
             return
         if got.outcome not in ("stop", "end_turn", "whole") and not (troubled and got.outcome in TROUBLED):
             self._wrong(scenario, got, f"{got.outcome} where nothing was wrong")

@@ -56,7 +56,7 @@ async def met(chaos: InChaos, fault: str, at: float, numbers: Iterator[int]) -> 
 async def test_whatever_a_provider_does_no_answer_is_wrong_or_just_stops() -> None:
     """Every fault; and nothing is left of any: no hold, no task, no connection, no descriptor."""
     numbers = count(10_000)
-    async with in_chaos(clock=None, **SHORT) as chaos:
+    async with in_chaos(None, "memory:", **SHORT) as chaos:
         room = asyncio.Semaphore(AT_ONCE // 16)
 
         async def one(fault: str, at: float) -> None:
@@ -73,7 +73,7 @@ async def test_whatever_a_provider_does_no_answer_is_wrong_or_just_stops() -> No
 
 async def test_request_is_sent_twice_at_most_and_once_where_it_may_be_worked_on() -> None:
     """A kept connection that is dead at once is replaced by a new one; one that dies later is an error."""
-    async with in_chaos(clock=None, **SHORT) as chaos:
+    async with in_chaos(None, "memory:", **SHORT) as chaos:
         for number, (fault, arrivals) in enumerate((("dead_kept", 2), ("dead_kept_late", 1))):
             await chaos.ask(Ask(Plan(100 + number)))
             got = await chaos.ask(Ask(Plan(200 + number, WORDS, fault)))

@@ -140,6 +140,47 @@ async def test_failover_from_a_provider_that_stays_silent_goes_on_by_its_own_dea
         await g.settled()
 
 
+@pytest.mark.parametrize("begun", [[Stall()], [Head(headers={"content-type": "application/json"}), Stall()]])
+async def test_failover_of_a_whole_answer_divides_the_time_among_those_who_may_answer(begun: Any) -> None:
+    """Half of it for the first of two; what it may have cost is recorded."""
+    clock, ledger = FakeClock(), FakeLedger()
+    async with two(clock=clock, ledger=ledger) as (g, first, second):
+        first.script = begun
+        asking = asyncio.create_task(asked(g, stream=False))
+        await first.request()
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(449.9)
+        await anyio.wait_all_tasks_blocked()
+        assert not second.chats
+        clock.advance(0.1)
+        got = await asking
+        assert got.json["choices"][0]["message"]["content"] == "from the second"
+        assert upstream_of(got) == "other/two; attempt=2"
+        await first.closed()
+        assert ledger.settles[0].record.failed.tokens > 0
+
+
+async def test_whole_answer_of_the_last_upstream_has_all_the_time_that_is_left() -> None:
+    """A long answer is not cut for nobody's sake."""
+    clock = FakeClock()
+    async with two(clock=clock) as (g, first, second):
+        first.script = [Error(500)]
+        release = asyncio.Event()
+
+        async def late(exchange: Any) -> None:
+            await release.wait()
+            await SECOND(exchange)
+
+        second.script = late
+        asking = asyncio.create_task(asked(g, stream=False))
+        await second.request()
+        clock.advance(899)
+        await anyio.wait_all_tasks_blocked()
+        assert not asking.done()
+        release.set()
+        assert (await asking).status == 200
+
+
 async def test_failover_that_ends_in_errors_after_a_heartbeat_says_so_in_band() -> None:
     """The status is lost by then."""
     clock = FakeClock()

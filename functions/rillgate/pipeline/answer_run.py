@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -58,6 +60,7 @@ class AnswerRun(Run):
         super().__init__(call, services, send, headers=headers)
         self._build = build
         self._read = read
+        self._began_s = services.clock.now()
         self._answer: Answer | None = None
 
     @property
@@ -115,9 +118,31 @@ class AnswerRun(Run):
         upstream = self.upstream
         outgoing = self._build(upstream)
         await self._started(upstream)
-        body = await (self._bodies((outgoing, *outgoing.more)) if outgoing.more else self._body(outgoing))
+        body = await self._in_time(self._bodies((outgoing, *outgoing.more)) if outgoing.more else self._body(outgoing))
         self._answer = self._read(upstream, body)
         self._answering()
+
+    async def _in_time(self, asking: Coroutine[Any, Any, bytes]) -> bytes:
+        """What is asked, within this attempt's share of the time that is left.
+
+        Nobody can tell a provider that is dead from one that still writes a long answer. So where other upstreams are
+        to be asked, the time is divided among all of them; the last one has all that is left.
+        """
+        others, clock = self._attempts.others, self._services.clock
+        left_s = self._call.total_s - (clock.now() - self._began_s)
+        patience: asyncio.Timeout | None = None
+        try:
+            async with asyncio.timeout(None) as patience:
+                share = Timer(clock, max(left_s, 1.0) / (others + 1) if others else 0.0, partial(_expire, patience))
+                share.restart()
+                try:
+                    return await asking
+                finally:
+                    share.close()
+        except TimeoutError:
+            raise self._error_of(End.IDLE) from None
+        finally:
+            patience = None  # it knows this task, whose last exception comes through here
 
     async def _body(self, outgoing: UpstreamRequest) -> bytes:
         async with self._response(outgoing) as response:
@@ -153,3 +178,7 @@ class AnswerRun(Run):
             await upstream.location.endpoint()
         finally:
             waiting.close()
+
+
+def _expire(patience: asyncio.Timeout) -> None:
+    patience.reschedule(asyncio.get_running_loop().time())

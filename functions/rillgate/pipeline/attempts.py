@@ -75,6 +75,11 @@ class Attempts:
         self.number += 1
         return self._waiting.popleft()
 
+    @property
+    def others(self) -> int:
+        """How many other upstreams are still to be asked in this round."""
+        return len(self._waiting)
+
     def may_follow(self, error: RillgateError) -> bool:
         """Whether another attempt may follow one that fails like this."""
         if not isinstance(error, ClientError) and not fails_over(error):

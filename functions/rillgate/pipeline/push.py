@@ -51,8 +51,12 @@ class Push:
             await self._waiter
         if self._stopped:
             return False
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback leads back here
         return True
 
     def resume(self) -> None:

@@ -93,7 +93,6 @@ async def _run(
     try:
         await run.run()
     finally:
-        extension.guard = None  # the two know each other
         settling = settle(run, call, services, admitted, timing=timing, extension=extension)
     return settling
 

@@ -66,6 +66,7 @@ def settle(
 ) -> asyncio.Task[None] | None:
     """Close the books of one request. Gives the task that tells the ledger; None where that knows nothing of it."""
     outcome, end = run.outcome, run.end
+    extension.guard = None  # they hold each other
     usage = usage_of(outcome, admitted.prompt_tokens)
     _close_journal(run, call.journal, services.clock.now(), usage)
     charge = Charge(run.upstream, outcome, usage, tuple(run.failed), admitted)

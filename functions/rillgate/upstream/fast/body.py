@@ -105,6 +105,8 @@ class Body(httpx2.AsyncByteStream):
         """Take no more. The connection is closed, unless the body was complete."""
         self._on_data = self._on_end = None
         self._finish(httpx2.StreamClosed(), aborting=True)
+        if self._error is not None:
+            self._error = httpx2.StreamClosed()  # the one that ended it leads back here
         self._parts.clear()
 
     # Push
