@@ -7,11 +7,17 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
 # On a machine that is meant to have everything, a test that did not run is a test that did not pass.
 NO_SKIPS = bool(os.environ.get("RILLGATE_NO_SKIPS"))
+
+
+# What an example takes says something about the machine, and about nothing else.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

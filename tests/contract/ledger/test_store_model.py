@@ -104,7 +104,7 @@ def _own(prefix: str, key: Key) -> Key:
 def test_random_writes_on_store_and_model_agree(entry: StoreEntry) -> None:
     """Outcomes, refusals and items are those of `Write.apply` on a dictionary, whatever the sequence."""
 
-    @settings(max_examples=entry.examples, deadline=None)
+    @settings(max_examples=entry.examples)
     @given(st.lists(writes, min_size=1, max_size=8))
     def check(sequence: list[Write]) -> None:
         anyio.run(compare, entry, sequence)

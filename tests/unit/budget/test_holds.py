@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -174,7 +174,6 @@ def test_share_of_requests_is_all_or_nothing() -> None:
     assert share(ASK, room(0, 0, Meter.REQUESTS)) == 0
 
 
-@settings(deadline=None)
 @given(asks, rooms)
 def test_share_is_never_above_what_was_asked_nor_above_what_is_left(ask: Ask, one: Room) -> None:
     """A hold of the share fits into the room, and the cap is between nothing and what was asked."""
@@ -184,14 +183,12 @@ def test_share_is_never_above_what_was_asked_nor_above_what_is_left(ask: Ask, on
     assert hold_amounts(ask, cap).of(one.limit.meter) <= one.left
 
 
-@settings(deadline=None)
 @given(asks, rooms, st.integers(0, 1_000))
 def test_share_never_grows_with_more_to_share_with(ask: Ask, one: Room, others: int) -> None:
     """More live holds never make one's own share larger."""
     assert share(ask, replace(one, live=one.live + others)) <= share(ask, one)
 
 
-@settings(deadline=None)
 @given(asks, rooms)
 def test_share_is_of_use_wherever_that_much_is_left(ask: Ask, one: Room) -> None:
     """Nobody is refused for the others' sake while there is room for the least useful cap of every choice."""

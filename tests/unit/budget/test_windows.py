@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rillgate.budget.windows import window_end_s, window_number
@@ -63,7 +63,6 @@ def test_window_end_at_moment_is_where_the_next_begins(window: Window, at_s: flo
     assert window_end_s(window, at_s) == end_s
 
 
-@settings(deadline=None)
 @given(st.sampled_from([Window.MINUTE, Window.DAY, Window.MONTH]), st.integers(0, 4 * 10**9))
 def test_windows_at_any_moment_follow_each_other_without_gap(window: Window, at_s: int) -> None:
     """Every moment before the end is in this window, and the end is in the very next one."""

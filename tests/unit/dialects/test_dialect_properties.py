@@ -23,7 +23,7 @@ from tests.unit.dialects.sdk_support import completion_of, message_of
 
 USAGE = Usage(9, 4, cached_input_tokens=3, cache_write_tokens=1, reasoning_tokens=2)
 HEAD = AnswerHead("req_abc", "m", 1_795_000_000)
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=100)
 
 
 def streamed(dialect: Dialect, sequence: Sequence, heartbeats: list[bool]) -> bytes:

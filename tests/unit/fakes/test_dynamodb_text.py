@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rillgate.ledger.writes import (
@@ -62,7 +62,6 @@ def read(update: str, condition: str | None = None, *, unused: bool = True) -> E
     return Expressions(request)
 
 
-@settings(deadline=None)
 @given(items, changes, conditions)
 def test_expressions_of_any_write_mean_what_apply_means(
     item: Item, some_changes: tuple[Any, ...], some_conditions: tuple[Any, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rillgate.budget.limit_text import parse_limits
@@ -336,7 +336,6 @@ some_seconds = st.integers(0, 86_400)  # the longest hold is a day
 some_limits = st.sets(st.sampled_from(["tokens/minute", "tokens/day", "usd/month", "requests/minute", "usd/total"]))
 
 
-@settings(deadline=None)
 @given(st.tuples(some_amounts, some_amounts, some_amounts), some_limits, some_seconds, some_seconds)
 def test_life_of_any_hold_leaves_exactly_what_was_charged(
     sizes: tuple[Amounts, Amounts, Amounts], limited: set[str], extended_s: int, settled_s: int
@@ -356,7 +355,6 @@ def test_life_of_any_hold_leaves_exactly_what_was_charged(
     assert not [name for name in item if name.startswith("h")]
 
 
-@settings(deadline=None)
 @given(some_amounts, some_amounts)
 def test_difference_of_amounts_makes_one_the_other(before: Amounts, after: Amounts) -> None:
     """Meter by meter, down as well as up."""

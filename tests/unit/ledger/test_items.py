@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rillgate.domain.limits import Amounts, Limit, Meter, Window
@@ -47,7 +47,6 @@ def test_counter_at_moment_is_named_after_its_window(meter: Meter, window: Windo
     assert counter(meter, window, AT_S) == name
 
 
-@settings(deadline=None)
 @given(meters, windows, st.integers(0, 4 * 10**9))
 def test_counter_read_from_its_name_is_the_same(meter: Meter, window: Window, at_s: int) -> None:
     """A name says all that there is to a counter."""
@@ -95,7 +94,6 @@ def test_over_of_totals_marks_and_holds_never_comes() -> None:
     assert over({"tT": 1, "wtT": 50, "n": 1, "v": 0, "b": "", "htd1": "0.0.0.0.0"}, 9 * 10**9) == []
 
 
-@settings(deadline=None)
 @given(meters, st.sampled_from(ALWAYS), st.integers(0, 4 * 10**9), st.integers(0, LONGEST_S))
 def test_over_never_takes_a_counter_that_a_live_hold_settles_into(
     meter: Meter, window: Window, started_s: int, age_s: int
@@ -105,7 +103,6 @@ def test_over_never_takes_a_counter_that_a_live_hold_settles_into(
     assert over({name: 1}, started_s + age_s + 86_400) == []
 
 
-@settings(deadline=None)
 @given(holds_)
 def test_hold_read_from_its_value_is_the_same(hold: Hold) -> None:
     """Whoever captures a hold knows what it holds and which windows it is in."""
@@ -119,7 +116,6 @@ def test_hold_value_is_short() -> None:
     assert hold.amounts == Amounts(128_000, 4_000_000_000, 1)
 
 
-@settings(deadline=None)
 @given(holds_, st.integers(1, 9))
 def test_hold_values_of_two_generations_differ(hold: Hold, later: int) -> None:
     """An extension by nothing still changes the value, so a copy of it that comes late finds another."""
