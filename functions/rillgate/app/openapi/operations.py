@@ -166,8 +166,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         body="EmbeddingsRequest",
         parameters=_ASKING,
         answers={
-            "200": answer("Vectors.", ref("EmbeddingList"), *SERVED, "cache-control"),
-            **errors(OPENAI, *SERVING, 413, passed_on=True),
+            "200": answer("Vectors.", ref("EmbeddingList"), *SERVED),
+            **errors(OPENAI, *SERVING, *READING, passed_on=True),
         },
     ),
     ("/v1/models", "get"): operation(
