@@ -134,9 +134,10 @@ class Books:
         for hold_id in self.requests:
             resolutions = [each for _, each in self.resolved[scope] if each.hold_id == hold_id]
             captured = sum(each.held.tokens for each in resolutions if each.is_captured)
-            # A copy of an authorize that came after its own settle is the one thing that may charge a hold once more.
-            settled = any(not each.is_captured for each in resolutions)
-            dead += captured if settled else max(0, captured - self._used(hold_id))
+            # A copy of an authorize that came after its own settle is the one thing that may charge a hold once more:
+            # what it made is captured, or settled anew where a copy of the settle came later still.
+            settled = [each.charged.tokens for each in resolutions if not each.is_captured]
+            dead += captured + sum(settled[1:]) if settled else max(0, captured - self._used(hold_id))
         assert total - used <= dead, f"{scope}: {total} counted, {used} used, {dead} explained by deaths (I5)"
 
     def _counted(self, scope: str, hold_id: str) -> int:
