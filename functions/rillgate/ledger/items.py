@@ -86,6 +86,8 @@ def over(item: Item, now_s: float) -> list[str]:
     as many later windows must have been counted in as a window is kept.
     """
     found = [(name, each) for name in item if (each := read_counter(name.removeprefix(WARNED))) is not None]
+    if not any(each.is_over(now_s) for _, each in found):  # nearly always, and at every settle
+        return []
     later = {(each.meter, each.window): set[int]() for _, each in found}
     for name, each in found:
         if not name.startswith(WARNED):
