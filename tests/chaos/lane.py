@@ -19,9 +19,9 @@ GUARD_S: Final = 150.0  # an answer that takes longer than this has no end
 RCVBUF: Final = 4096
 BACK_OFF_S: Final = 1.0
 TROUBLED: Final = ("503 budget_unavailable",)  # while the ledger cannot be written
+LATE: Final = ("upstream_timeout", "deadline_exceeded")
 # A connection that another answer left behind was reset under this request, too late to be sure that nobody works on
 # it: it is not sent again, and its client is told.
-LATE: Final = ("upstream_timeout", "deadline_exceeded")
 NEIGHBOURS: Final = ("502 upstream_truncated", "error upstream_truncated")
 
 
