@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 WORDS: Final = 12
 STREAMS: Final = 8
 PAUSE_S: Final = 31.0  # longer than any pause between two tries
+SOCKETS_S: Final = 0.5  # real ones, for calls between two steps of the clock: after thirty steps holds expire
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +46,9 @@ async def healed(chaos: InChaos, table: ChaosDynamoDb, clock: FakeClock) -> None
     table.mood = "up"
     gateway = chaos.inside.gateway
     async with asyncio.timeout(PATIENCE_S):
-        while gateway.streams.running() or gateway.books.owed or not await gateway.streams.settled(0.05):
+        while gateway.streams.running() or gateway.books.owed or not await gateway.streams.settled(SOCKETS_S):
             clock.advance(PAUSE_S)
-            await asyncio.sleep(0)
+            await asyncio.sleep(SOCKETS_S)
         assert await gateway.books.quiet(None)
     assert not gateway.books.owed
 
