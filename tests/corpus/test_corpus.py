@@ -12,6 +12,8 @@ import pytest
 
 from rillgate.dialects.chat_completions import ChatCompletions, parse
 from rillgate.dialects.messages import Messages
+from rillgate.dialects.responses import Responses
+from rillgate.dialects.ui_stream import UiStream
 from rillgate.domain.delta import Delta, ErrorDelta
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Dialect, Provider
@@ -33,7 +35,10 @@ PROVIDERS: Mapping[str, Provider] = {
     "gemini": GeminiProvider("lab"),
     "azure": AzureProvider("lab"),
 }
-DIALECTS: Mapping[str, Dialect] = {"chat_completions": ChatCompletions(), "messages": Messages()}
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (ChatCompletions(), Messages(), Responses(), UiStream())
+}
+RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
 CASES = sorted(f"{path.parent.name}/{path.name}" for name in PROVIDERS for path in (HERE / name).iterdir())
 DELIVERIES = sorted(
     (case, path.name.split(".")[1]) for case in CASES for path in (HERE / case).iterdir() if "client." in path.name
@@ -91,7 +96,7 @@ def delivered(case: str, dialect_name: str, chunks: list[bytes]) -> bytes:
     request = parse((HERE / case / "request.json").read_bytes())
     relay = make_relay(
         choices=request.choices,
-        include_usage=request.include_usage or dialect_name == "messages",
+        include_usage=request.include_usage or dialect_name != "chat_completions",
         same_dialect=provider.dialect == dialect_name,
         encoder=dialect.encoder("req1", "asked-model", 1_700_000_000),
         reader=provider.reader(),
@@ -124,16 +129,18 @@ def test_corpus_client_gets_the_bytes_that_are_written_beside_them(case: str, di
     assert delivered(case, dialect, [stream]) == expected
     byte_by_byte = delivered(case, dialect, single_bytes(stream))
     assert byte_by_byte == (expected.replace(b"\r\n", b"\n") if b"\r\n" in stream else expected)
-    assert [is_end(frame.data) for frame in SseReader().feed(expected)][-1]
-    assert sum(is_end(frame.data) for frame in SseReader().feed(expected)) == 1
+    assert [is_end(frame.data, dialect) for frame in SseReader().feed(expected)][-1]
+    assert sum(is_end(frame.data, dialect) for frame in SseReader().feed(expected)) == 1
 
 
-def is_end(data: bytes) -> bool:
-    """Whether a frame ends a stream, in any dialect."""
+def is_end(data: bytes, dialect: str) -> bool:
+    """Whether a frame ends a stream of this dialect. In Responses an error is told before the end."""
     if data == b"[DONE]":
         return True
     said = json.loads(data)  # half a surrogate pair is passed on, too
-    return "error" in said or said.get("type") == "message_stop"
+    if dialect == "responses":
+        return said.get("type") in RESPONSE_ENDS
+    return "error" in said or said.get("type") in ("message_stop", "error")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if (HERE / case / "upstream_request.json").exists()])

@@ -6,8 +6,8 @@ What it can do at all it can do with a provider of either family behind the gate
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anthropic
@@ -15,15 +15,13 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
-from rillgate.delivery.writer import WriterStats
+from tests.e2e import families
+from tests.e2e.families import KINDS, heartbeat, standing
 from tests.e2e.sdk import Naps
 from tests.fakes import script_anthropic as native
 from tests.fakes.clock import FakeClock
-from tests.fakes.exchange import Exchange, Script, Step
-from tests.fakes.gateway import GatewayInTest, gateway_for
 from tests.fakes.ledger import FakeLedger
-from tests.fakes.provider import FakeProvider
-from tests.fakes.script import Chunk, Close, Delta, Done, Error, ErrorFrame, Finish, Pause, Role, Stall, ToolCall, chat
+from tests.fakes.script import Chunk, Close, Delta, Done, Error, Finish, Pause, Role, Stall
 
 pytestmark = pytest.mark.anyio
 
@@ -33,8 +31,6 @@ TOOLS: Any = [
     {"name": name, "description": "d", "input_schema": {"type": "object", "properties": {}}}
     for name in ("weather", "time")
 ]
-PIECES = ['{"city"', ': "Köln', '"}']
-KINDS = ["openai", "anthropic"]
 
 Sdk = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 
@@ -45,37 +41,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Behind:
-    """A gateway with one provider of one family behind it, and that family's words for the same answers."""
-
-    def __init__(self, kind: str, fake: FakeProvider, g: GatewayInTest) -> None:
-        self.kind = kind
-        self.fake = fake
-        self.g = g
-
-    def answer(self, *texts: str, finish: str = "stop", output_tokens: int = 4) -> Script:
-        """Text."""
-        if self.kind == "openai":
-            return chat(texts, finish=finish, output_tokens=output_tokens)
-        reason = {"stop": "end_turn", "length": "max_tokens"}[finish]
-        return native.message(texts, stop_reason=reason, output_tokens=output_tokens)
-
-    def tools(self) -> Script:
-        """Two calls, of which the second has no arguments."""
-        if self.kind == "openai":
-            return chat([], tools=[ToolCall("call_1", "weather", PIECES), ToolCall("call_2", "time", ["{}"])])
-        return native.message([], tools=[native.ToolUse("call_1", "weather", PIECES), native.ToolUse("call_2", "time")])
-
-    def steps(self, *texts: str, last: Sequence[Step] = ()) -> list[Step]:
-        """A stream that begins with these texts, step by step."""
-        if self.kind == "openai":
-            return [Role(), *map(Chunk, texts), *last]
-        start: list[Step] = [native.MessageStart(native.usage()), native.text_block(0, [])[0]]
-        return [*start, *(native.block_delta(0, "text_delta", text=text) for text in texts), *last]
-
-    def broken(self) -> Step:
-        """An error inside the stream."""
-        return ErrorFrame("the model fell over") if self.kind == "openai" else native.error("api_error", "it fell over")
+class Behind(families.Behind):
+    """With Anthropic's clients in front."""
 
     def client(self, *, max_retries: int = 0, **options: Any) -> AsyncAnthropic:
         """The asynchronous client."""
@@ -86,13 +53,9 @@ class Behind:
         return Anthropic(base_url=self.g.url, api_key="sk-whatever", max_retries=0)
 
 
-@asynccontextmanager
-async def behind(kind: str, **overrides: Any) -> AsyncIterator[Behind]:
+def behind(kind: str, **overrides: Any) -> AbstractAsyncContextManager[Behind]:
     """A gateway in front of a fake provider of this kind."""
-    async with AsyncExitStack() as stack:
-        fake = await stack.enter_async_context(FakeProvider())
-        g = await stack.enter_async_context(gateway_for(fake, providers__fake__kind=kind, **overrides))
-        yield Behind(kind, fake, g)
+    return standing(Behind, kind, **overrides)
 
 
 @pytest.fixture(params=KINDS)
@@ -384,7 +347,7 @@ async def test_sdk_reads_over_pings_wherever_they_stand() -> None:
         ]
         reading = asyncio.ensure_future(_final(client))
         exchange = await b.fake.request()
-        beats = [await _heartbeat(b.g, clock, exchange) for _ in range(5)]
+        beats = [await heartbeat(b.g, clock, exchange) for _ in range(5)]
         message = await reading
         assert (text_of(message), message.stop_reason) == ("one two", "end_turn")
         assert beats == [1, 2, 3, 4, 5]
@@ -393,20 +356,6 @@ async def test_sdk_reads_over_pings_wherever_they_stand() -> None:
 async def _final(client: AsyncAnthropic) -> Message:
     async with client.messages.stream(**ASKING) as stream:
         return await stream.get_final_message()
-
-
-async def _heartbeat(g: GatewayInTest, clock: FakeClock, exchange: Exchange) -> int:
-    """Silence for long enough, then the provider's next step. Gives the number of heartbeats so far."""
-    while not exchange.paused:
-        await asyncio.sleep(0)
-    (run,) = g.gateway.streams._running
-    stats: WriterStats = run.stage.writer.stats  # type: ignore[attr-defined]
-    sent = stats.heartbeats
-    clock.advance(12)
-    while stats.heartbeats == sent:
-        await asyncio.sleep(0)
-    exchange.allow()
-    return stats.heartbeats
 
 
 async def test_sdk_counts_tokens_and_lists_models() -> None:

@@ -37,7 +37,9 @@ from tests.fakes.script import (
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # each starts a Node
 
-CLIENTS: Final = ["openai", "ai", "anthropic"]
+CLIENTS: Final = ["openai", "responses", "ai", "anthropic"]
+SDKS: Final = ["openai", "responses", "anthropic"]
+OF_OPENAI: Final = ("openai", "responses")  # one SDK, two of its APIs
 ARGUMENTS: Final = ['{"city"', ': "Köln', '"}']
 CALLS: Final = [ToolCall("call_Ab1", "weather", ARGUMENTS), ToolCall("call_Cd2", "time", ["{", "}"])]
 QUOTA: Final = {"error": {"message": "pay", "type": "insufficient_quota", "code": "insufficient_quota"}}
@@ -85,7 +87,7 @@ async def statuses(gate: KeyedGateway) -> list[int]:
 
 def text_of(client: str, seen: Any) -> str:
     """The text of a whole answer."""
-    if client == "ai":
+    if client in ("ai", "responses"):
         return str(seen["text"])
     if client == "anthropic":
         return "".join(block["text"] for block in seen["message"]["content"])
@@ -137,6 +139,26 @@ async def test_anthropic_stream_reads_events_usage_and_the_requests_id(kind: str
         message = built["message"]
         assert (built["texts"], text_of("anthropic", built), message["stop_reason"]) == (texts, "Hello!", "end_turn")
         assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (9, 3)
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+async def test_responses_stream_reads_events_usage_and_the_requests_id(kind: str, run: Run) -> None:
+    """From a provider of either family; the helper puts the same together, and parses what has a schema."""
+    async with behind(kind) as gate:
+        texts = ["Hel", "lo", "!"]
+        gate.fake.script = chat(texts) if kind == "openai" else native.message(texts, output_tokens=3)
+        seen = await run(gate, "responses", "stream")
+        assert (seen["texts"], seen["error"]) == (texts, None)
+        assert seen["numbers"] == list(range(len(seen["numbers"])))
+        assert [seen["kinds"][0], seen["kinds"][-1]] == ["response.created", "response.completed"]
+        assert seen["response"]["usage"]["total_tokens"] == 12
+        assert seen["response"]["id"] == "resp_" + seen["requestId"].removeprefix("req_")
+        built = await run(gate, "responses", "helper")
+        assert (built["texts"], built["error"]) == (texts, None)
+        assert built["response"]["output"][0]["content"][0]["text"] == "Hello!"
+        city = ['{"name":', '"Köln"}']
+        gate.fake.script = chat(city) if kind == "openai" else native.message(city)
+        assert (await run(gate, "responses", "parse"))["parsed"] == {"name": "Köln"}
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -209,6 +231,18 @@ async def test_ai_calls_tools_and_goes_on_with_their_results(streaming: bool, ru
         results_arrived(gate)
 
 
+async def test_responses_goes_on_with_the_results_of_its_calls(run: Run) -> None:
+    """The items of the first answer go back as they came, with both results under their ids."""
+    async with behind() as gate:
+        gate.fake.queue(chat([], tools=CALLS), chat(["Fine."]))
+        seen = await run(gate, "responses", "tools")
+        assert (seen["text"], seen["called"]) == (
+            "Fine.",
+            [["call_Ab1", "weather", {"city": "Köln"}], ["call_Cd2", "time", {}]],
+        )
+        results_arrived(gate)
+
+
 def results_arrived(gate: KeyedGateway) -> None:
     """The second request has the calls and their results, in order and under their ids."""
     _, called, *results = gate.fake.chats[1].json["messages"]
@@ -251,7 +285,7 @@ ERRORS: Final[dict[str, Case]] = {  # what the provider says; the class in each 
 }
 
 
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
+@pytest.mark.parametrize("client", SDKS)
 @pytest.mark.parametrize("what", ERRORS)
 async def test_sdk_error_is_of_the_right_class_and_tried_again_only_where_that_may_help(
     what: str, client: str, run: Run
@@ -262,7 +296,7 @@ async def test_sdk_error_is_of_the_right_class_and_tried_again_only_where_that_m
         gate.fake.script = script
         for scenario in ("answer", "stream"):
             error = (seen := await run(gate, client, scenario, maxRetries=2))["error"]
-            assert (error["name"], error["status"]) == (names[client], status)
+            assert (error["name"], error["status"]) == (names["openai" if client in OF_OPENAI else client], status)
             assert error["requestId"].startswith("req_")
             assert len(await statuses(gate)) == tries
             assert len([nap for nap in seen["napsMs"] if nap > 0]) == tries - 1
@@ -312,7 +346,7 @@ async def test_client_without_budget_is_refused_before_any_provider(client: str,
             assert error["data"]["error"]["code"] == "insufficient_quota"
         else:
             assert error["name"] == "RateLimitError"
-        if client == "openai":
+        if client in OF_OPENAI:
             assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
 
 
@@ -353,6 +387,8 @@ async def test_client_raises_an_error_in_mid_stream_after_what_came(client: str,
     [
         ("openai", "abort"),
         ("openai", "abortHelper"),
+        ("responses", "abort"),
+        ("responses", "abortHelper"),
         ("ai", "abort"),
         ("anthropic", "abort"),
         ("anthropic", "abortHelper"),
@@ -404,15 +440,20 @@ async def test_client_cut_by_a_budget_sees_a_length_and_a_proper_end(client: str
     async with behind() as gate:
         key = await gate.inside.new_key(limits=["tokens/day=100"])
         gate.fake.script = runaway(5000)
-        fields = {"maxOutputTokens": 500} if client == "ai" else {"max_tokens": 500}
+        fields = {{"ai": "maxOutputTokens", "responses": "max_output_tokens"}.get(client, "max_tokens"): 500}
         seen = await run(gate, client, "stream", key=key, fields=fields)
         (cap,) = [exchange.json["max_tokens"] for exchange in gate.fake.chats]
         assert 60 <= cap < 100
         assert seen["texts"] == [" a"] * cap
         assert await statuses(gate) == [200]
-        if client == "openai":
+        report = {"stop": "budget", "scope": f"key:{keys.parse(key)}", "reset": MIDNIGHT, "estimated": True}
+        if client == "responses":
+            assert (seen["kinds"][-1], seen["error"]) == ("response.incomplete", None)
+            assert seen["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+            assert seen["response"]["rillgate"] == report
+            assert seen["response"]["usage"]["output_tokens"] == cap
+        elif client == "openai":
             assert (seen["finish"], seen["error"]) == (["length"], None)
-            report = {"stop": "budget", "scope": f"key:{keys.parse(key)}", "reset": MIDNIGHT, "estimated": True}
             assert seen["extra"] == [report]
             assert seen["usage"][0]["completion_tokens"] == cap
         elif client == "ai":

@@ -12,7 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATIENCE_S: Final = 15.0  # for what a browser does in milliseconds, on a busy machine
 
-ASKS: Final = ("/chat", "/v1/chat", "/v1/messages")  # how the paths begin that ask for an answer of a model
+ASKS: Final = (
+    "/chat",
+    "/v1/chat",
+    "/v1/messages",
+    "/v1/responses",
+    "/v1/ui-stream",
+)  # how the paths begin that ask for an answer of a model
 
 
 @dataclass(frozen=True)

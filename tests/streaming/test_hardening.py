@@ -25,7 +25,17 @@ pytestmark = pytest.mark.anyio
 
 MESSAGES = "/v1/messages"
 VERSION = {"anthropic-version": "2023-06-01"}
-POSTS = [CHAT, MESSAGES, f"{MESSAGES}/count_tokens", "/v1/embeddings", "/chat/stream", "/v1/tickets"]
+POSTS = [
+    CHAT,
+    MESSAGES,
+    f"{MESSAGES}/count_tokens",
+    "/v1/embeddings",
+    "/chat/stream",
+    "/v1/tickets",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
+    "/v1/ui-stream",
+]
 
 
 class Clocked(GatewayHttpProtocol):
@@ -89,7 +99,7 @@ async def test_every_route_with_a_body_is_among_those_that_are_tested() -> None:
     """A new route that reads one has to ask for a key first, too."""
     async with FakeProvider() as fake, gateway_for(fake, auth__required=True) as g:
         schema = {route.path for route in _routes(g) if "POST" in (route.methods or ())}
-    assert schema - {"/v1/requests/{id}/cancel"} <= set(POSTS)
+    assert schema - {"/v1/requests/{id}/cancel", "/v1/responses/{id:path}"} <= set(POSTS)
 
 
 def _routes(g: GatewayInTest) -> list[Any]:

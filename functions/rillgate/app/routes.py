@@ -26,7 +26,14 @@ from rillgate.app.loopback import is_loopback_address
 from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
 from rillgate.app.settings.types import Settings
-from rillgate.app.spoken import MESSAGES_DIALECT, MESSAGES_PATH, OPENAI_DIALECT, dialect_of
+from rillgate.app.spoken import (
+    MESSAGES_DIALECT,
+    MESSAGES_PATH,
+    OPENAI_DIALECT,
+    RESPONSES_PATH,
+    UI_STREAM_PATH,
+    dialect_of,
+)
 from rillgate.app.tickets import check_user, parse_ticket_request, ticket_object
 from rillgate.app.usage import own_scopes, usage_object
 from rillgate.dialects import chat_completions, embeddings, messages, plain_chat
@@ -101,6 +108,11 @@ class Handlers:
             _route("/v1/chat/completions", self.chat_completions, "POST"),
             _route(MESSAGES_PATH, self.messages, "POST"),
             _route(f"{MESSAGES_PATH}/count_tokens", self.count_tokens, "POST"),
+            _route(RESPONSES_PATH, self.responses, "POST"),
+            _route(f"{RESPONSES_PATH}/input_tokens", self.input_tokens, "POST"),
+            *(_route(f"{RESPONSES_PATH}/{{id:path}}", self.kept_response, way) for way in ("GET", "POST", "DELETE")),
+            _route(UI_STREAM_PATH, self.ui_stream, "POST"),
+            _route(f"{UI_STREAM_PATH}/{{id}}/stream", self.ui_stream_again, "GET"),
             _route("/v1/embeddings", self.embeddings, "POST"),
             _route("/v1/models", self.models, "GET"),
             _route("/v1/models/{id:path}", self.model, "GET"),
@@ -137,11 +149,46 @@ class Handlers:
     async def count_tokens(self, request: Request) -> Response:
         """How long a prompt is, as far as we can tell."""
         principal = await self._let_in(request)
-        parsed = messages.parse_count(await self._body(request), request.headers)
-        routed = await self._catalog.resolve(parsed.model)
-        target = routed.targets[0]
-        check_model(principal, parsed.model or self._default_name(target))
-        return await counted_tokens(parsed, target, self._services)
+        return await self._counted(principal, messages.parse_count(await self._body(request), request.headers))
+
+    async def responses(self, request: Request) -> Response:
+        """OpenAI's Responses, streaming and not."""
+        from rillgate.dialects.responses import Responses, parse  # noqa: PLC0415 (no cold start waits for it)
+
+        principal = await self._let_in(request)
+        parsed = parse(await self._body(request))
+        return await self._serve(request, principal, Responses(parsed.original), parsed)
+
+    async def input_tokens(self, request: Request) -> Response:
+        """As `count_tokens`, for Responses."""
+        from rillgate.dialects.responses import parse  # noqa: PLC0415 (as above)
+
+        principal = await self._let_in(request)
+        parsed = parse(await self._body(request))
+        return await self._counted(principal, parsed, object="response.input_tokens")
+
+    async def kept_response(self, request: Request) -> Response:
+        """None is."""
+        await self._let_in(request)
+        raise ClientError(
+            f"There is no response {request.path_params['id'][:80]!r}: Rillgate keeps none. Keep what "
+            "POST /v1/responses answers, and send its items in 'input'.",
+            status=404,
+            code="response_not_found",
+        )
+
+    async def ui_stream(self, request: Request) -> Response:
+        """AI SDK's UI message stream, for `useChat`."""
+        from rillgate.dialects.ui_stream import UiStream, parse  # noqa: PLC0415 (as above)
+
+        principal = await self._let_in(request)
+        parsed = parse(await self._body(request))
+        return await self._serve(request, principal, UiStream(parsed.original), parsed)
+
+    async def ui_stream_again(self, request: Request) -> Response:
+        """What `useChat` asks when its page is opened again: nothing runs that it could go on reading."""
+        await self._let_in(request)
+        return Response(status_code=204)
 
     async def chat_stream(self, request: Request) -> Response:
         """One prompt, the same chunks."""
@@ -295,6 +342,12 @@ class Handlers:
             price_problem=price_problem,
         )
         return Served(call, self._services)
+
+    async def _counted(self, principal: Principal, parsed: ChatRequest, **more: str) -> Response:
+        """What a prompt counts for the model that would answer."""
+        target = (await self._catalog.resolve(parsed.model)).targets[0]
+        check_model(principal, parsed.model or self._default_name(target))
+        return await counted_tokens(parsed, target, self._services, **more)
 
     def _upstreams(self, targets: Sequence[Target], parsed: ChatRequest) -> tuple[Upstream, ...]:
         """Who may answer; for embeddings those that make some.

@@ -12,6 +12,9 @@ from rillgate.domain.ports import Dialect
 OPENAI_DIALECT = ChatCompletions()
 MESSAGES_DIALECT = Messages()
 MESSAGES_PATH = "/v1/messages"
+RESPONSES_PATH = "/v1/responses"  # its errors, and the next one's, are those of Chat Completions
+UI_STREAM_PATH = "/v1/ui-stream"
+_OF_OPENAI = ("/v1/chat/", "/v1/embeddings", "/chat", RESPONSES_PATH, UI_STREAM_PATH)
 
 
 def dialect_of(scope: Mapping[str, Any]) -> Dialect:
@@ -21,7 +24,7 @@ def dialect_of(scope: Mapping[str, Any]) -> Dialect:
     path = scope["path"]
     if path == MESSAGES_PATH or path.startswith(f"{MESSAGES_PATH}/"):
         return MESSAGES_DIALECT
-    if path.startswith(("/v1/chat/", "/v1/embeddings", "/chat")):
+    if path.startswith(_OF_OPENAI):
         return OPENAI_DIALECT
     sends_version = any(name == b"anthropic-version" for name, _ in scope["headers"])
     return MESSAGES_DIALECT if sends_version else OPENAI_DIALECT

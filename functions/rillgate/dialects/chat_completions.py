@@ -222,6 +222,7 @@ class ChatCompletions:
     """The dialect as the pipeline sees it."""
 
     name = NAME
+    stream_headers: Sequence[tuple[str, str]] = ()
 
     def encoder(self, request_id: str, model: str, created_s: int) -> Encoder:
         """An encoder for one stream."""

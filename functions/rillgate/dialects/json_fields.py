@@ -48,8 +48,38 @@ def wrong_type(param: str, expected: str, value: Any) -> ClientError:
     )
 
 
+def missing(param: str, expected: str) -> ClientError:
+    """The 400 for a field that must be there."""
+    return ClientError(f"Missing required field '{param}': {expected}.", param=param, code="missing_required_parameter")
+
+
+def invalid(param: str, value: Any, remedy: str) -> ClientError:
+    """The 400 for a value that cannot be."""
+    return ClientError(f"Invalid value for '{param}': {shown(value)}; {remedy}.", param=param, code="invalid_value")
+
+
+def required_string(fields: Mapping[str, Any], key: str, where: str) -> str:
+    """A string of the object at `where`."""
+    value = fields.get(key)
+    if value is None:
+        raise missing(f"{where}.{key}", "a string")
+    if not isinstance(value, str):
+        raise wrong_type(f"{where}.{key}", "a string", value)
+    return value
+
+
+def optional_object(fields: Mapping[str, Any], param: str, where: str = "") -> Mapping[str, Any]:
+    """An object, or {} where the field is absent or null. `where` stands before the name in messages."""
+    value = fields.get(param)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise wrong_type(f"{where}{param}", "an object", value)
+    return value
+
+
 def optional_array(fields: Mapping[str, Any], param: str, where: str = "") -> list[Any]:
-    """An array, or [] where the field is absent or null. `where` stands before the name in messages."""
+    """An array, or [] where the field is absent or null. `where` as for an object."""
     value = fields.get(param)
     if value is None:
         return []
@@ -77,7 +107,7 @@ def optional_bool(fields: Mapping[str, Any], param: str, *, default: bool = Fals
 
 
 def optional_integer(fields: Mapping[str, Any], param: str, low: int, high: int, where: str = "") -> int | None:
-    """An integer from `low` to `high`, or None where the field is absent or null. `where` as for an array."""
+    """An integer from `low` to `high`, or None where the field is absent or null. `where` as for an object."""
     value = fields.get(param)
     if value is None:
         return None

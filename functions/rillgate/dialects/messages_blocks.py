@@ -7,13 +7,10 @@ when its arguments are whole JSON, and everything at the end of the message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from rillgate.dialects.messages_wire import event
-from rillgate.dialects.tool_calls import ToolCalls
+from rillgate.dialects.tool_calls import ToolCalls, is_whole
 from rillgate.domain.delta import (
     ANTHROPIC_ORIGIN,
     Delta,
@@ -50,7 +47,7 @@ class Block:
     @property
     def gives_way(self) -> bool:
         """Whether it is over once another block has begun."""
-        return self.kind != "tool_use" or _is_whole(self.arguments)
+        return self.kind != "tool_use" or is_whole(self.arguments)
 
 
 class Blocks:
@@ -150,15 +147,3 @@ class Blocks:
             parts.append(event({"type": "content_block_stop", "index": index}))
             del self._open[0]
         return b"".join(parts)
-
-
-def _is_whole(pieces: Sequence[str]) -> bool:
-    """Whether they are the JSON of an object."""
-    last = next((piece for piece in reversed(pieces) if piece.strip()), "")
-    if not last.rstrip().endswith("}"):  # cheap, where each piece of a long text asks
-        return False
-    try:
-        msgspec.json.decode("".join(pieces))
-    except (ValueError, RecursionError):
-        return False
-    return True

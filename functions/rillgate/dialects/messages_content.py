@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from rillgate.dialects.json_fields import shown, wrong_type
+from rillgate.dialects.json_fields import invalid, missing, required_string, wrong_type
 from rillgate.domain.delta import ANTHROPIC_ORIGIN
 from rillgate.domain.errors import ClientError
 from rillgate.domain.kept_reasoning import unseal
@@ -102,7 +102,7 @@ def _result(block: Mapping[str, Any], where: str) -> dict[str, Any]:
     parts = [part for at, one in enumerate(inner) for part in _parts(one, f"{where}.content.{at}")]
     message: dict[str, Any] = {
         "role": "tool",
-        "tool_call_id": _string(block, "tool_use_id", where),
+        "tool_call_id": required_string(block, "tool_use_id", where),
         "content": parts if block.get("cache_control") else _short(parts),  # the mark is the result's, not the text's
     }
     if block.get("is_error") is True:
@@ -121,12 +121,12 @@ def _assistant(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any
         if kind == "tool_use":
             calls.append(_call(block, here))
         elif kind == "thinking":
-            text, signature = _string(block, "thinking", here), block.get("signature")
+            text, signature = required_string(block, "thinking", here), block.get("signature")
             reasoning += text
             if isinstance(signature, str) and signature:  # else another family thought it, which wants the text alone
                 details.append({"type": "reasoning.text", "text": text, "signature": signature})
         elif kind == "redacted_thinking":
-            details.append(_opaque(_string(block, "data", here)))
+            details.append(_opaque(required_string(block, "data", here)))
         else:
             parts.extend(_parts(block, here))
     message: dict[str, Any] = {"role": "assistant", "content": _joined(parts)}
@@ -157,8 +157,8 @@ def _call(block: Mapping[str, Any], where: str) -> dict[str, Any]:
         text = msgspec.json.encode(arguments).decode()
     except RecursionError as error:
         raise ClientError("The request is nested too deeply.", code="invalid_json") from error
-    function = {"name": _string(block, "name", where), "arguments": text}
-    return _marked({"id": _string(block, "id", where), "type": "function", "function": function}, block)
+    function = {"name": required_string(block, "name", where), "arguments": text}
+    return _marked({"id": required_string(block, "id", where), "type": "function", "function": function}, block)
 
 
 def _parts(block: Mapping[str, Any], where: str) -> Iterator[Part]:
@@ -180,7 +180,7 @@ def _parts(block: Mapping[str, Any], where: str) -> Iterator[Part]:
 def _text_part(block: Mapping[str, Any], where: str) -> Part:
     if block["type"] != "text":
         raise invalid(f"{where}.type", block["type"], "only text can stand here")
-    return _marked({"type": "text", "text": _string(block, "text", where)}, block)
+    return _marked({"type": "text", "text": required_string(block, "text", where)}, block)
 
 
 def _image(block: Mapping[str, Any], where: str) -> Iterator[Part]:
@@ -193,7 +193,7 @@ def _document(block: Mapping[str, Any], where: str) -> Iterator[Part]:
     """A file as a file; a document that is text or blocks already, as those."""
     source = _source(block, where)
     if source.get("type") == "text":
-        yield _marked({"type": "text", "text": _string(source, "data", f"{where}.source")}, block)
+        yield _marked({"type": "text", "text": required_string(source, "data", f"{where}.source")}, block)
         return
     if source.get("type") == "content":
         inner = _blocks(source.get("content"), f"{where}.source.content")
@@ -219,9 +219,9 @@ def _source(block: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def _url(source: Mapping[str, Any], where: str) -> str | None:
     """A source as a URL: of data, or its own; None for one that only Anthropic can read, such as an uploaded file."""
     if source.get("type") == "base64":
-        return f"data:{_string(source, 'media_type', where)};base64,{_string(source, 'data', where)}"
+        return f"data:{required_string(source, 'media_type', where)};base64,{required_string(source, 'data', where)}"
     if source.get("type") == "url":
-        return _string(source, "url", where)
+        return required_string(source, "url", where)
     return None
 
 
@@ -251,22 +251,3 @@ def _marked(part: Part, block: Mapping[str, Any]) -> Part:
     if block.get("cache_control") is not None:
         part["cache_control"] = block["cache_control"]
     return part
-
-
-def _string(block: Mapping[str, Any], key: str, where: str) -> str:
-    value = block.get(key)
-    if value is None:
-        raise missing(f"{where}.{key}", "a string")
-    if not isinstance(value, str):
-        raise wrong_type(f"{where}.{key}", "a string", value)
-    return value
-
-
-def missing(param: str, expected: str) -> ClientError:
-    """The 400 for a field that must be there."""
-    return ClientError(f"Missing required field '{param}': {expected}.", param=param, code="missing_required_parameter")
-
-
-def invalid(param: str, value: Any, remedy: str) -> ClientError:
-    """The 400 for a value that cannot be."""
-    return ClientError(f"Invalid value for '{param}': {shown(value)}; {remedy}.", param=param, code="invalid_value")

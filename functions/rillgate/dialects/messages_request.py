@@ -12,15 +12,18 @@ from typing import Any
 
 from rillgate.dialects.chat_completions_request import OUTPUT_TOKENS_BOUND
 from rillgate.dialects.json_fields import (
+    invalid,
     json_object,
+    missing,
     optional_array,
     optional_bool,
     optional_integer,
     optional_number,
+    optional_object,
     optional_string,
     wrong_type,
 )
-from rillgate.dialects.messages_content import invalid, missing, translated_messages, translated_system
+from rillgate.dialects.messages_content import translated_messages, translated_system
 from rillgate.domain.request import ChatRequest
 
 NAME = "messages"
@@ -88,13 +91,13 @@ def _translated(original: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "stop", stops
     yield from _tools(original)
     yield from _output(original)
-    user = _object(original, "metadata").get("user_id")
+    user = optional_object(original, "metadata").get("user_id")
     if isinstance(user, str) and user:
         yield "safety_identifier", user
     tier = optional_string(original, "service_tier")
     if tier is not None:
         yield "service_tier", "default" if tier == "standard_only" else tier
-    mark = _object(original, "cache_control")
+    mark = optional_object(original, "cache_control")
     if mark:
         yield "cache_control", mark
 
@@ -103,7 +106,7 @@ def _tools(original: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Tools and their choice, which says nothing where there are none. Whole servers of tools count as tools."""
     tools = [_tool(tool, f"tools.{place}") for place, tool in enumerate(optional_array(original, "tools"))]
     tools += [{"type": "mcp"} for _ in optional_array(original, "mcp_servers")]
-    choice = _object(original, "tool_choice")
+    choice = optional_object(original, "tool_choice")
     kind = choice.get("type")
     if choice and kind not in (*TOOL_CHOICES, "tool"):
         raise invalid("tool_choice.type", kind, "use auto, any, tool or none")
@@ -144,11 +147,11 @@ def _tool(tool: Any, where: str) -> dict[str, Any]:
 
 def _output(original: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """How much to think, and the form of the answer."""
-    config = _object(original, "output_config")
+    config = optional_object(original, "output_config")
     effort = _effort(original, config)
     if effort is not None:
         yield "reasoning_effort", effort
-    form = _object(config, "format", "output_config.")
+    form = optional_object(config, "format", "output_config.")
     if not form:
         return
     schema = form.get("schema")
@@ -162,7 +165,7 @@ def _effort(original: Mapping[str, Any], config: Mapping[str, Any]) -> str | Non
     effort = config.get("effort")
     if effort is not None and effort not in EFFORTS:
         raise invalid("output_config.effort", effort, f"use one of {', '.join(EFFORTS)}")
-    thinking = _object(original, "thinking")
+    thinking = optional_object(original, "thinking")
     kind = thinking.get("type")
     if thinking and not isinstance(kind, str):
         raise missing("thinking.type", "a string")
@@ -176,13 +179,3 @@ def _effort(original: Mapping[str, Any], config: Mapping[str, Any]) -> str | Non
     if budget is None:
         raise missing("thinking.budget_tokens", "how many tokens the model may think")
     return next((word for bound, word in EFFORT_OF_BUDGET if budget <= bound), "high")
-
-
-def _object(fields: Mapping[str, Any], param: str, where: str = "") -> Mapping[str, Any]:
-    """An object, or {} where the field is absent or null."""
-    value = fields.get(param)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise wrong_type(f"{where}{param}", "an object", value)
-    return value

@@ -7,6 +7,8 @@ Source: wire formats of the compatible servers, as observed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from rillgate.domain.delta import ToolDelta
@@ -65,3 +67,15 @@ class ToolCalls:
 def made_up_ids(request_id: str, choice: int) -> str:
     """What our own ids of a choice's calls begin with: OpenAI takes 40 characters, Anthropic those of base64url."""
     return f"call_{request_id.removeprefix('req_')[:24]}" + (f"_{choice}" if choice else "")
+
+
+def is_whole(pieces: Sequence[str]) -> bool:
+    """Whether these pieces of arguments are the JSON of an object."""
+    last = next((piece for piece in reversed(pieces) if piece.strip()), "")
+    if not last.rstrip().endswith("}"):  # cheap, where each piece of a long text asks
+        return False
+    try:
+        msgspec.json.decode("".join(pieces))
+    except (ValueError, RecursionError):
+        return False
+    return True

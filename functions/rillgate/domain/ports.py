@@ -170,6 +170,9 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def stream_headers(self) -> Sequence[tuple[str, str]]:
+        """What the head of its streams says beside what that of every event stream does."""
 
     def encoder(self, request_id: str, model: str, created_s: int) -> Encoder:
         """An encoder for one stream."""

@@ -49,7 +49,7 @@ def make_run(
         call,
         services,
         send,
-        headers=[*STREAM_HEADERS, *maker.headers()],
+        headers=[*STREAM_HEADERS, *maker.stream_headers(), *maker.headers()],
         encoder=maker.encoder(call.first),
         build=maker.build,
         relay_of=maker.relay,
@@ -71,6 +71,10 @@ class _Maker(msgspec.Struct, frozen=True):
         grant, cap = self.admitted.grant, self.admitted.upstream_cap
         found = answer_headers(self.call.request, grant, cap, self.services.clock.wall())
         return [(name.encode(), value.encode()) for name, value in found.items()]
+
+    def stream_headers(self) -> Headers:
+        """Of a stream in this dialect."""
+        return [(name.encode(), value.encode()) for name, value in self.call.dialect.stream_headers]
 
     def build(self, upstream: Upstream) -> UpstreamRequest:
         """The provider's request.

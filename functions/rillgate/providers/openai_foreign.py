@@ -19,7 +19,7 @@ MESSAGE_FIELDS = ("role", "content", "name", "refusal", "tool_calls", "tool_call
 CALL_FIELDS = ("id", "type", "function")
 IDENTIFIER_CHARS_MAX = 128  # of `safety_identifier`
 TEXT_SEPARATOR = "\n\n"
-ONLY_OWN_HOST = frozenset({"safety_identifier", "service_tier"})
+ONLY_OWN_HOST = frozenset({"safety_identifier", "service_tier", "verbosity", "prompt_cache_key"})
 NEVER_OWN_HOST = frozenset({"top_k"})
 
 Part = Mapping[str, Any]

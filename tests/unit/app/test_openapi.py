@@ -78,7 +78,7 @@ def test_everything_that_is_described_is_used(whole: Any) -> None:
 def test_headers_that_pages_may_read_are_described() -> None:
     """What CORS exposes is what the document has."""
     known = set(document(keys_required=True)["components"]["headers"])
-    assert set(EXPOSED_HEADERS) - known == {"x-vercel-ai-ui-message-stream"}  # of a dialect that is not there yet
+    assert set(EXPOSED_HEADERS) - known == set()
 
 
 def test_document_says_whether_keys_are_needed() -> None:

@@ -34,6 +34,7 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
     "www-authenticate": {"description": "How to send a key.", "schema": text()},
     "cache-control": {"description": "Who may keep this answer.", "schema": text()},
     "x-accel-buffering": {"description": "Tells nginx not to hold a stream back.", "schema": {"enum": ["no"]}},
+    "x-vercel-ai-ui-message-stream": {"description": "The protocol's version.", "schema": {"enum": ["v1"]}},
     "x-rillgate-upstream": {
         "description": "Who answered, and in which attempt.",
         "schema": text(pattern="^.+/.+; attempt=[0-9]+$"),

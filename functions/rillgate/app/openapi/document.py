@@ -19,6 +19,7 @@ OPENAPI_VERSION: Final = "3.1.1"
 TAGS: Final = {
     "openai": "OpenAI's API, for its SDKs and for everything that speaks it.",
     "anthropic": "Anthropic's API, for its SDKs.",
+    "ai-sdk": "Vercel's AI SDK, for `useChat`.",
     "models": "What can be asked for.",
     "chat": "For pages without an SDK.",
     "control": "Cancel, tickets, usage.",

@@ -104,9 +104,9 @@ def _event_source(name: str, *parameters: dict[str, Any]) -> Operation:
     )
 
 
-def _served(what: Schema, event: str) -> Response:
+def _served(what: Schema, event: str, *headers: str) -> Response:
     """A stream or one answer, as the request says."""
-    streamed, whole = stream("The answer.", event, *SERVED), answer("The answer.", what, *SERVED)
+    streamed, whole = stream("The answer.", event, *SERVED, *headers), answer("The answer.", what, *SERVED)
     return {**streamed, "content": {**streamed["content"], **whole["content"]}}
 
 
@@ -169,6 +169,56 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             "200": answer("Vectors.", ref("EmbeddingList"), *SERVED),
             **errors(OPENAI, *SERVING, *READING, passed_on=True),
         },
+    ),
+    ("/v1/responses", "post"): operation(
+        "createResponse",
+        "OpenAI's Responses, streaming and not; nothing is stored.",
+        tag="openai",
+        body="ResponsesRequest",
+        parameters=_ASKING,
+        answers={
+            "200": _served(ref("Response"), "ResponsesEvent"),
+            **errors(OPENAI, *SERVING, *READING, passed_on=True),
+        },
+    ),
+    ("/v1/responses/input_tokens", "post"): operation(
+        "countInputTokens",
+        "How long a prompt is, as far as can be told without asking a provider.",
+        tag="openai",
+        body="ResponsesRequest",
+        parameters=_ASKING,
+        answers={
+            "200": answer("An estimate.", ref("InputTokens"), "x-rillgate-estimated"),
+            **errors(OPENAI, *KEYED, *READING, 404),
+        },
+    ),
+    **{
+        ("/v1/responses/{id}", method): operation(
+            f"{method}Response",
+            "Nothing: no response is kept.",
+            tag="openai",
+            parameters=[_path("id", "of a response"), *_ASKING],
+            answers=errors(OPENAI, *KEYED, 404),
+        )
+        for method in ("get", "post", "delete")
+    },
+    ("/v1/ui-stream", "post"): operation(
+        "createUiMessageStream",
+        "AI SDK's UI message stream.",
+        tag="ai-sdk",
+        body="UiStreamRequest",
+        parameters=_ASKING,
+        answers={
+            "200": _served(ref("UiMessage"), "UiChunk", "x-vercel-ai-ui-message-stream"),
+            **errors(OPENAI, *SERVING, *READING, passed_on=True),
+        },
+    ),
+    ("/v1/ui-stream/{id}/stream", "get"): operation(
+        "resumeUiMessageStream",
+        "What `useChat` asks when its page is opened again.",
+        tag="ai-sdk",
+        parameters=[_path("id", "the chat's"), *_ASKING],
+        answers={"204": answer("Nothing runs that could be read on.", None), **errors(OPENAI, *KEYED)},
     ),
     ("/v1/models", "get"): operation(
         "listModels",

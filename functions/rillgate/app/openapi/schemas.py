@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from rillgate.app.openapi.schemas_responses import RESPONSES_SCHEMAS
+from rillgate.app.openapi.schemas_ui_stream import UI_STREAM_SCHEMAS
 from rillgate.app.openapi.shapes import (
     Schema,
     array,
@@ -331,6 +333,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Message": _MESSAGE,
     "MessagesUsage": _MESSAGES_USAGE,
     "MessagesEvent": _MESSAGES_EVENT,
+    **RESPONSES_SCHEMAS,
+    **UI_STREAM_SCHEMAS,
     "TokenCount": closed({"input_tokens": integer("an estimate", 0)}),
     "Error": _ERROR,
     "MessagesError": _MESSAGES_ERROR,
