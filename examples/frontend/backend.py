@@ -174,13 +174,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=PORT, metavar="N", help="default: %(default)s")
     parser.add_argument("--origin", metavar="ORIGIN", help="of the page (default: http://localhost:PORT)")
     parser.add_argument("--model", metavar="M", help="what the page asks for (default: the gateway's own)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="has public/ (default: this one)")
     options = parser.parse_args()
     key = os.environ.get("RILLGATE_KEY", "")
     if not key:
         parser.error("RILLGATE_KEY is not set; `rillgate keys create --name web` makes a key")
     if urllib.parse.urlsplit(options.gateway).scheme not in ("http", "https"):
         parser.error(f"--gateway {options.gateway!r} is no http(s) URL")
-    site = Site(gateway=options.gateway.rstrip("/"), key=key, origin=options.origin or "", model=options.model)
+    origin = options.origin or ""
+    site = Site(options.gateway.rstrip("/"), key, origin, model=options.model, folder=options.folder.resolve())
     with serve(site, options.port) as server:
         site.origin = site.origin or f"http://localhost:{server.server_port}"
         sys.stdout.write(f"Open {site.origin}/ (the gateway must list this origin in server.cors_origins)\n")
