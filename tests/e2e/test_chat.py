@@ -245,4 +245,4 @@ async def test_chat_interrupted_at_a_function_cancels_by_id(fake: FakeProvider, 
             assert await terminal.ends() == 130
             async with asyncio.timeout(PATIENCE_S):
                 await fake.closed()
-        assert (await served.logs(r'"end":"(\w+)"'))[1] == "cancelled"
+        assert (await served.logs(r'"event":"request".*"end":"(\w+)"'))[1] == "cancelled"
