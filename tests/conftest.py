@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -24,6 +25,23 @@ settings.load_profile("untimed")
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run asynchronous tests on the standard loop and on uvloop."""
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Logging is of the whole process: what one test sets must not be what the next one sees."""
+    before = [(each, each.level, each.handlers[:], each.propagate) for each in _loggers()]
+    yield
+    for each, level, handlers, propagate in before:
+        if each.level != level:
+            each.setLevel(level)
+        each.handlers[:] = handlers
+        each.propagate = propagate
+
+
+def _loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.values()
+    return [logging.root, *(each for each in known if isinstance(each, logging.Logger))]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
