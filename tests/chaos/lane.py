@@ -16,6 +16,7 @@ from tests.chaos.scenario import LYING, Scenario, Scenarios
 
 STALL_S: Final = 6  # of the gateway; a stalled client sleeps a little longer
 GUARD_S: Final = 150.0  # an answer that takes longer than this has no end
+UNHEARD_S: Final = 60.0  # what a client that slept waits for the rest of its answer
 RCVBUF: Final = 4096
 BACK_OFF_S: Final = 1.0
 TROUBLED: Final = ("503 budget_unavailable",)  # while the ledger cannot be written
@@ -133,11 +134,14 @@ class Lane:
             if not await client.read(got, bytes_max=0):
                 await asyncio.sleep(1.5 * STALL_S)
                 try:
-                    await client.finish(got)
+                    async with asyncio.timeout(UNHEARD_S):
+                        await client.finish(got)
                 except Wrong as wrong:
                     if "ended before its end" not in str(wrong):
                         raise
                     got.outcome = "closed"
+                except TimeoutError:  # the kernel gave the connection up (TCP_USER_TIMEOUT), which tells nobody
+                    got.outcome = "given up"
         finally:
             client.close()
 

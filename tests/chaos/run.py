@@ -40,11 +40,13 @@ TOTAL_S: Final = 40
 LOOK_S: Final = 1.0
 MINUTE_S: Final = 60.0
 RAMP_S: Final = 10.0
+WARM_S: Final = 30.0  # before the first minute: all streams are there, and the ledger was troubled once in each way
 TROUBLE_EVERY_S: Final = (15.0, 35.0)
 LOCKED_S: Final = 2.0
 FULL_S: Final = 5.0
 SETTLED_S: Final = 120.0
 FLAT: Final = 1.05
+JUMP_MB: Final = 15.0  # within a second: worth a line that says what went on
 LATE_MAX: Final = 0.02  # of all answers: on two cores that others use too, some wait longer than they are waited for
 MINUTES_MIN: Final = 3  # for a verdict on memory: the first minute is filling caches and pools
 WRONG_SHOWN: Final = 20
@@ -68,6 +70,7 @@ class Report:
     seen: Seen
     broken: list[str] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
+    jumps: list[str] = field(default_factory=list)
     descriptors: tuple[int, int, int] = (0, 0, 0)
     cpu_share: float = 0.0
     locked: int = 0
@@ -86,6 +89,7 @@ class Report:
             "clients: " + ", ".join(f"{name} {count}" for name, count in seen.manners.most_common()),
             f"ledger: locked {self.locked} times for {LOCKED_S:g} s, its disk full {self.full} times for {FULL_S:g} s",
             "memory, by the minute: " + ", ".join(f"{each:.1f}" for each in self.rss_mb) + " MB",
+            *(f"memory jumped {jump}" for jump in self.jumps),
             f"descriptors: {before} before, {most} at most, {after} after",
             f"{seen.late} answers too late for a deadline, on a machine that was too slow for all of it",
             f"{self.cpu_share:.0%} of a core; all holds were settled {self.settled_s:.1f} s after the last stream",
@@ -134,14 +138,19 @@ class _Story:
     async def tell(self) -> None:
         report, options = self._report, self._options
         await self._warm()
-        before, began, cpu_s = self._descriptors(), time.monotonic(), self._cpu_s()
+        before, cpu_s = self._descriptors(), self._cpu_s()
+        warm_s = WARM_S if options.seconds >= MINUTES_MIN * MINUTE_S else 0.0
+        began = time.monotonic() + warm_s
         until = began + options.seconds
         scenarios = Scenarios(options.seed, secure=True)
         lanes = [
             Lane(self._served.port, self._headers, scenarios, report.seen, self._troubled)
             for _ in range(options.streams)
         ]
-        background = [asyncio.create_task(self._watch(began)), asyncio.create_task(self._make_trouble(until))]
+        background = [
+            asyncio.create_task(self._watch(began)),
+            asyncio.create_task(self._make_trouble(until, warm=warm_s > 0)),
+        ]
         try:
             async with asyncio.TaskGroup() as group:
                 for number, lane in enumerate(lanes):
@@ -152,7 +161,7 @@ class _Story:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-        report.cpu_share = (self._cpu_s() - cpu_s) / (time.monotonic() - began)
+        report.cpu_share = (self._cpu_s() - cpu_s) / (time.monotonic() - began + warm_s)
         await self._settled()
         report.descriptors = (before, report.descriptors[1], await self._descriptors_after(before))
         self._judge(before)
@@ -169,9 +178,18 @@ class _Story:
     def _troubled(self) -> bool:
         return time.monotonic() < self._trouble_until
 
-    async def _make_trouble(self, until: float) -> None:
-        """Now and then nobody can write the ledger, for some seconds; not at the very end."""
+    async def _make_trouble(self, until: float, *, warm: bool) -> None:
+        """Now and then nobody can write the ledger, for some seconds; not at the very end.
+
+        When it can be written again all who waited come at once. What that takes at most the allocator keeps, so where
+        memory is judged it comes once before.
+        """
         drawn = random.Random(self._options.seed)
+        if warm:
+            await asyncio.sleep(RAMP_S)
+            self._trouble_until = time.monotonic() + WARM_S
+            await self._fill()
+            await self._lock()
         while True:
             wait_s = drawn.uniform(*TROUBLE_EVERY_S)
             if time.monotonic() + wait_s + FULL_S > until:
@@ -207,9 +225,16 @@ class _Story:
     async def _watch(self, began: float) -> None:
         """Memory, by the minute the median of its looks; descriptors, the most there were."""
         report, looks, minute = self._report, list[float](), 1
+        await asyncio.sleep(began - time.monotonic())
+        last = self._rss_mb()
         while True:
             await asyncio.sleep(LOOK_S)
             looks.append(self._rss_mb())
+            if (jump := looks[-1] - last) > JUMP_MB:
+                trouble = "the ledger was troubled" if self._troubled() else "the ledger was well"
+                at_s = time.monotonic() - began
+                report.jumps.append(f"{jump:+.0f} MB at {at_s:.0f} s: {self._descriptors()} descriptors, {trouble}")
+            last = looks[-1]
             report.descriptors = (0, max(report.descriptors[1], self._descriptors()), 0)
             report.rss_mb[minute - 1 :] = [statistics.median(looks)]
             if time.monotonic() >= began + minute * MINUTE_S:

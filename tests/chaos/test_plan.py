@@ -33,12 +33,12 @@ def test_texts_of_neighbours_differ_from_their_first_words_on() -> None:
     assert len({"".join(words(number, 8)) for number in range(10_000, 11_000)}) == 1_000
 
 
-def test_scenarios_of_a_seed_are_the_same_and_meet_every_fault() -> None:
-    """A run that failed can be had again."""
+def test_scenarios_of_a_seed_are_the_same_and_meet_every_fault_but_one() -> None:
+    """A run that failed can be had again. Huge events are met in `test_provider` alone."""
     one, other = Scenarios(3, secure=True), Scenarios(3, secure=True)
     drawn = [one.next() for _ in range(5_000)]
     assert drawn == [other.next() for _ in range(5_000)]
-    assert {scenario.ask.plan.fault for scenario in drawn} == set(FAULTS)
+    assert {scenario.ask.plan.fault for scenario in drawn} == set(FAULTS) - {"huge_event"}
 
 
 PLAN = Plan(10_000, 6)
