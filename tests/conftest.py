@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
@@ -15,6 +16,10 @@ ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 # On a machine that is meant to have everything, a test that did not run is a test that did not pass.
 NO_SKIPS = bool(os.environ.get("RILLGATE_NO_SKIPS"))
 
+
+# A shell's background jobs ignore Ctrl-C, and so would every program that a test starts and sends one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What an example takes says something about the machine, and about nothing else.
 settings.register_profile("untimed", deadline=None)

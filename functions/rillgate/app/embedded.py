@@ -234,7 +234,9 @@ class _Child(asyncio.SubprocessProtocol):
         return None if self._exited.is_set() else self._transport.get_pid()
 
     def say(self, line: str) -> None:
-        self._stdin().write(line.encode() + b"\n")
+        stdin = self._stdin()
+        if not stdin.is_closing():  # else it was faster, and its end says the rest; uvloop's pipes raise then
+            stdin.write(line.encode() + b"\n")
 
     def kill(self) -> None:
         try:
