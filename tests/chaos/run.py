@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -190,8 +191,10 @@ class _Story:
             self._trouble_until = time.monotonic() + WARM_S
             await self._fill()
             await self._lock()
-        while True:
+        for count in itertools.count():
             wait_s = drawn.uniform(*TROUBLE_EVERY_S)
+            if not count and not warm:
+                wait_s = min(wait_s, self._options.seconds / 4)  # a short run meets it too
             if time.monotonic() + wait_s + FULL_S > until:
                 return
             await asyncio.sleep(wait_s)
