@@ -132,7 +132,7 @@ class ChatCompletionsEncoder:
 
     def usage(self, usage: Usage) -> bytes:
         """The usage chunk, last before the terminal event: openai-python forgets usage at any later chunk."""
-        return self._frame(msgspec.json.encode({**self._head, "choices": [], "usage": usage_object(usage)}))
+        return self._frame(json_bytes({**self._head, "choices": [], "usage": usage_object(usage)}))
 
     def error(self, error: RillgateError) -> bytes:
         """`data: {"error": …}`, which the official SDKs raise; no finish chunk and no [DONE] follows."""
@@ -184,7 +184,7 @@ class ChatCompletionsEncoder:
         chunk: dict[str, Any] = {**self._head, "choices": [{"index": choice, "delta": delta, "finish_reason": finish}]}
         if report:
             chunk["rillgate"] = report
-        return self._frame(msgspec.json.encode(chunk))
+        return self._frame(json_bytes(chunk))  # of a provider's own head, which may have half a character
 
     def _frame(self, data: bytes) -> bytes:
         return b"data: " + data + b"\n\n"

@@ -236,14 +236,19 @@ def _short(parts: list[Part]) -> str | list[Part]:
     if not parts:
         return ""
     only = parts[0]
-    return only["text"] if len(parts) == 1 and only.keys() == {"type", "text"} else parts
+    return only["text"] if len(parts) == 1 and _is_plain(only) else parts
 
 
 def _joined(parts: list[Part]) -> str | list[Part]:
     """What the model said as one string, unless something is marked or is no text: it may have come in many blocks."""
-    if any(part.keys() != {"type", "text"} for part in parts):
+    if not all(map(_is_plain, parts)):
         return parts
     return "".join(part["text"] for part in parts)
+
+
+def _is_plain(part: Part) -> bool:
+    """Whether it is text and nothing else; what we do not know goes on as it is."""
+    return part.keys() == {"type", "text"} and part["type"] == "text"
 
 
 def _marked(part: Part, block: Mapping[str, Any]) -> Part:

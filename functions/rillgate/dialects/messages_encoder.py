@@ -182,6 +182,7 @@ def _reported(content: dict[str, Any], report: Report) -> dict[str, Any]:
 def _as_it_came(frame: Frame, kind: str) -> bytes:
     """The frame's own bytes where they are an event line and a data line, else its data under its event."""
     raw = frame.raw
-    if frame.event == kind and raw.count(b"\n") == 3 and raw.count(b"\r") in (0, 3):
+    whole = raw.endswith((b"\n\n", b"\r\n\r\n"))  # else what follows would be part of it
+    if whole and frame.event == kind and raw.count(b"\n") == 3 and raw.count(b"\r") in (0, 3):
         return raw
     return encode_frame(frame.data, event=kind if kind.isidentifier() else frame.event)

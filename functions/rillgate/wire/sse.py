@@ -267,6 +267,9 @@ class SseReader:
         if not self._started:
             self._started = True
             line = line.removeprefix(_BOM)
+        if len(line) + len(self._raw) + len(self._json) > self._frame_bytes_max:  # as where it had come in pieces
+            self._fail()
+            return
         if not line:
             self._end_frame(ending, frames)
             return
