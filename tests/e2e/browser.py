@@ -45,9 +45,14 @@ def chromium_path() -> str | None:
 
 @dataclass
 class Console:
-    """What the browser complains about: errors and warnings of the console, exceptions of scripts."""
+    """What the browser complains about: errors and warnings of the console, exceptions of scripts.
+
+    Attributes:
+        test_is_over: servers end with the test, some before its tab: what the page cannot load then is no complaint.
+    """
 
     complaints: list[str] = field(default_factory=list)
+    test_is_over: bool = False
 
     def watch(self, page: Page) -> None:
         """Collect what `page` complains about from now on."""
@@ -61,7 +66,8 @@ class Console:
         self.complaints = others
 
     def _message(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        without_server = self.test_is_over and "net::ERR_" in message.text
+        if message.type in {"error", "warning"} and not without_server:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def _error(self, error: Error) -> None:

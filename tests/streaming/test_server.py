@@ -7,11 +7,11 @@ send signals to.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,8 +111,8 @@ async def fail_to_start(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def block() -> None:
-    """Block the event loop for ever."""
-    threading.Event().wait()
+    """Block the event loop for ever, inside a C function that no signal's handler in Python can interrupt."""
+    sum(itertools.repeat(0))
 
 
 async def open_stream(port: int, path: str = "/", *, rcvbuf: int | None = None) -> RawClient:
@@ -379,7 +379,7 @@ async def test_process_stuck_client_does_not_keep_it_alive(loop: str) -> None:
 
 
 async def test_process_third_signal_kills(loop: str) -> None:
-    """Even where Python code blocks the event loop, the third signal ends the process as if nothing handled it."""
+    """Even where the event loop is stuck in a C function, the third signal ends the process by its default action."""
     async with program(loop, "stuck") as (running, port), await open_stream(port):
         for said in ("begin", "end_all of 1", "lifespan shutdown"):
             if said != "lifespan shutdown":

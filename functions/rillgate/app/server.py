@@ -157,12 +157,15 @@ class GatewayServer(uvicorn.Server):
                 signal.signal(number, handler or signal.SIG_DFL)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came, between any two instructions: what it asks for is done on the loop, or by the kernel."""
+        """A signal came, between any two instructions: what it asks for is done on the loop.
+
+        After the second one the kernel acts by itself: what is stuck may be so in a C function, where no handler runs.
+        """
         self._signals += 1
-        if self._signals > 2 or self._loop is None:
-            signal.signal(sig, signal.SIG_DFL)
-            signal.raise_signal(sig)
-        else:
+        if self._signals > 1:
+            for number in _STOP_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self.stop)
 
     # The way up and down

@@ -77,6 +77,7 @@ class DynamoDbStore:
         self._tries = tries
         self._sleep = sleep
         self._random = random
+        self._left: dict[Key, set[asyncio.Task[Item]]] = {}  # writes whose callers were cancelled
         self.calls = 0
         self.repeats = 0
         self.throttles = 0
@@ -90,6 +91,31 @@ class DynamoDbStore:
             ConditionFailed: nothing was changed by the last try; after a lost answer, what is seen there may be ours.
             StoreUnavailable: no answer in time, after all tries, or none that a repeat would change.
         """
+        while left := self._left.get(write.key):
+            await asyncio.wait(left)
+        task = asyncio.ensure_future(self._write(write))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._leave(write.key, task)
+            raise
+
+    def _leave(self, key: Key, task: asyncio.Task[Item]) -> None:
+        """Nobody waits for this write any more. It goes on: what was sent cannot be called back, only undone."""
+        if task.done():
+            return
+        self._left.setdefault(key, set()).add(task)
+
+        def forget(task: asyncio.Task[Item]) -> None:
+            if not task.cancelled():
+                task.exception()  # or asyncio reports it: whoever left undoes the write, done or not
+            self._left[key].discard(task)
+            if not self._left[key]:
+                del self._left[key]
+
+        task.add_done_callback(forget)
+
+    async def _write(self, write: Write) -> Item:
         request = write.render(self._location.table)
         written = await self._call("UpdateItem", request, _Written, self._patience("UpdateItem"), write.key.pk)
         return read_attributes(written.attributes)
@@ -109,7 +135,9 @@ class DynamoDbStore:
         return [items[key] for key in keys]
 
     async def aclose(self) -> None:
-        """Nothing of its own to give up."""
+        """Wait for the writes that nobody waits for any more."""
+        if left := set[asyncio.Task[Item]]().union(*self._left.values()):
+            await asyncio.wait(left)
 
     async def _read_one(self, key: Key) -> Item | None:
         request = one_request(self._location.table, key)

@@ -18,6 +18,8 @@ class Store(Protocol):
     async def write(self, write: Write) -> Item:
         """Do one write; gives what `write.returns` says.
 
+        A caller that is cancelled leaves the write to be done, and what it writes to the same item next comes after it.
+
         Raises:
             ConditionFailed: nothing was changed, and this is what was there. After a lost reply it may be our own
                 write that is seen there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -237,6 +238,44 @@ async def test_trouble_that_is_no_throttle_is_not_counted_as_one() -> None:
     store = store_of(ScriptedCalls(TIMEOUT, UNAVAILABLE, DONE))
     await store.write(HOLD)
     assert (store.repeats, store.throttles, store.hot, store.hot_pk) == (2, 0, 0, None)
+
+
+class HeldCalls(ScriptedCalls):
+    """Holds the first call until `let_go` is set."""
+
+    def __init__(self, *script: Answer | Exception) -> None:
+        super().__init__(*script)
+        self.begun = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def call(self, target: str, body: bytes, timeout_s: float) -> Answer:
+        answer = await super().call(target, body, timeout_s)
+        if not self.begun.is_set():
+            self.begun.set()
+            await self.let_go.wait()
+        return answer
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("outcome", [DONE, refused("ValidationException")], ids=["done", "refused"])
+async def test_write_of_a_cancelled_caller_is_done_before_the_next_one_to_its_item(outcome: Answer) -> None:
+    """What undoes a write must not overtake it on another connection; other items need not wait, and closing does."""
+    calls = HeldCalls(outcome, DONE, DONE)
+    store = store_of(calls)
+    write = asyncio.ensure_future(store.write(HOLD))
+    await calls.begun.wait()
+    write.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await write
+    undo = asyncio.ensure_future(store.write(Write(KEY, (Put("h1", "undone"),))))
+    closed = asyncio.ensure_future(store.aclose())
+    other = asyncio.ensure_future(store.write(Write(Key("scope|key:b2|0"), HOLD.changes)))
+    assert await other == {"tT": 70, "h1": "x"}
+    assert not closed.done()
+    calls.let_go.set()
+    await closed
+    await undo
+    assert [called.request["Key"]["pk"]["S"] for called in calls.called] == [KEY.pk, "scope|key:b2|0", KEY.pk]
 
 
 def attributes_of(key: dict[str, Any]) -> dict[str, Any]:
