@@ -7,9 +7,11 @@ send signals to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -290,6 +292,19 @@ async def test_event_loop_without_uvloop_says_so(monkeypatch: pytest.MonkeyPatch
     assert notice is not None
     assert "uvloop" in notice
     assert "\n" not in notice
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_connection_that_comes_in_while_the_server_goes_down_is_closed(turns: int) -> None:
+    """However far it has come by then: waiting in the kernel, accepted, or known to the server."""
+    async with serving(Streams(), drain=Streams()) as address:
+        client = socket.create_connection((address.host, address.port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with client:
+        client.setblocking(False)
+        with contextlib.suppress(ConnectionResetError):
+            assert await within(asyncio.get_running_loop().sock_recv(client, 1)) == b""
 
 
 # As a process

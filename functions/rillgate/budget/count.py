@@ -116,6 +116,17 @@ class LiveCount:
             self._waiting.append(text)
             self._waiting_bytes += _utf8_bytes(text)
 
+    def brings_past(self, text: str, limit: int) -> bool:
+        """`add`, then `passes`: in one step for nearly every text of a stream, which is far from its limit."""
+        if not text or len(self._waiting) >= WAITING_PIECES_MAX:
+            self.add(text)
+            return self.passes(limit)
+        self._waiting.append(text)
+        self._waiting_bytes = waiting_bytes = self._waiting_bytes + (len(text) if text.isascii() else _utf8_bytes(text))
+        if waiting_bytes <= WAITING_BYTES_MAX and self._settled_tokens + self._tail_bytes + waiting_bytes <= limit:
+            return False
+        return self.passes(limit)
+
     def tokens(self) -> int:
         """Tokens of all the text so far; its bytes, an upper bound, while there is no encoding."""
         if self._waiting and self._encoding is not None:

@@ -61,8 +61,7 @@ class Guard:
             count = self._counts[choice] = LiveCount(self._encoding)
         if self._encoding is None:
             self._load()
-        count.add(text)
-        return count.passes(self._next) and self._passed_next(count)
+        return count.brings_past(text, self._next) and self._passed_next(count)
 
     def tokens(self) -> int:
         """Output tokens of all choices that were delivered: what passes the limit is not. Bytes stand in as above."""

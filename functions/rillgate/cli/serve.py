@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rillgate.app.collector import calm_collector
 from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.gateway import Gateway
 from rillgate.app.http_protocol import HttpLimits
@@ -89,6 +90,7 @@ def _run(settings: Settings, sockets: Sequence[socket.socket], notices: Sequence
     gateway.catalog.on_listed.append(banner.listed)
     if gateway.embedded is not None:
         gateway.embedded.on_change.append(_model_changed)
+    calm_collector()
     return run(
         gateway.asgi,
         sockets,

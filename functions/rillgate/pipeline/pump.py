@@ -112,7 +112,7 @@ class Pump:
             if not push.open(response):
                 return False
             while not await push.over():
-                if self._ended():
+                if self._halted or relay.end is not None:
                     return True
                 await self._pause()
                 push.resume()
@@ -125,15 +125,13 @@ class Pump:
 
     def _take(self, data: bytes) -> bool:
         """Deal with what has come; False when that is enough for now, or for good."""
-        if self._ended():
+        if self._halted or self._relay.end is not None:
             return False
-        self._put(self._relay.feed(data))
-        self._move_deadlines()
-        return not (self._ended() or self._writer.full)
-
-    def _ended(self) -> bool:
-        """Whether nothing more is to be taken, by either side's doing."""
-        return self._halted or self._relay.end is not None
+        relay = self._relay
+        self._put(relay.feed(data))
+        if relay.frames != self._frames_seen:
+            self._move_deadlines()
+        return relay.end is None and not self._writer.full
 
     async def _carry(self, chunks: AsyncIterator[bytes]) -> None:
         relay, now = self._relay, self._clock.now

@@ -196,7 +196,8 @@ def log_exception(event: str, error: BaseException, **fields: Value) -> None:
 
 def _write(level: int, event: str, fields: Mapping[str, Any]) -> None:
     if _log.isEnabledFor(level):
-        _log.log(level, event, extra={_FIELDS: fields})
+        # Not `log`: that looks for the line it was called from, which no line of ours shows.
+        _log.handle(_log.makeRecord(_log.name, level, "", 0, event, (), None, extra={_FIELDS: fields}))
 
 
 class LineFormatter(logging.Formatter):
@@ -225,7 +226,10 @@ class LineFormatter(logging.Formatter):
                 name: redacted(value) for name, value in {**self._keys(), **keys, **fields}.items() if value is not None
             },
         }
-        return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", msgspec.json.encode(line).decode())
+        encoded = msgspec.json.encode(line).decode()
+        if encoded.isascii() and "\x7f" not in encoded:
+            return encoded
+        return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded)
 
     def _foreign(self, record: logging.LogRecord) -> dict[str, Any]:
         """What another library logged, reduced to what cannot quote anything."""

@@ -28,6 +28,7 @@ _KEY_LIKE: Final = re.compile(
     r"|AIza[\w\-]{30,})"
 )
 
+KEY_CHARS_MIN: Final = 8  # the shortest text that is taken for a key: "Bearer" with one character
 
 # What a model is called anywhere. A text in its place may be a prompt: a client's slip, and not ours to keep.
 _MODEL_NAME: Final = re.compile(r"[\w.:/@+*\-]{1,128}", re.ASCII)
@@ -103,6 +104,8 @@ def redacted(value: Any) -> Any:
     if isinstance(value, (int, float)):  # most of a line; to ask whether it is a mapping takes longer than all the rest
         return value
     if isinstance(value, str):
+        if len(value) < KEY_CHARS_MIN and value.isascii():
+            return value
         # Cut first with room to spare, so that megabytes are never searched; mask before the cut that shows.
         text = masked(value[: 4 * TEXT_CHARS_MAX])
         # A lone surrogate is valid in a Python string and in JSON's escapes, not in UTF-8.

@@ -180,17 +180,21 @@ def test_count_of_any_text_in_any_chunks_is_exact_at_every_chunk(
         assert live.tokens() == encoding.count(so_far)
 
 
+@pytest.mark.parametrize("in_one", [False, True])
 @given(texts, sizes, st.integers(0, 120))
 def test_passes_is_true_exactly_when_there_are_more_tokens_than_the_limit(
-    encoding: Encoding, text: str, sizes: list[int], limit: int
+    encoding: Encoding, in_one: bool, text: str, sizes: list[int], limit: int
 ) -> None:
     """The answer that is mostly given without counting is the one that counting gives, and the bound is one."""
     live = LiveCount(encoding)
     for so_far, chunk in zip(accumulate(cut(text, sizes)), cut(text, sizes), strict=True):
-        live.add(chunk)
         tokens = encoding.count(so_far)
-        assert live.upper_bound() >= tokens
-        assert live.passes(limit) is (tokens > limit)
+        if in_one:
+            assert live.brings_past(chunk, limit) is (tokens > limit)
+        else:
+            live.add(chunk)
+            assert live.upper_bound() >= tokens
+            assert live.passes(limit) is (tokens > limit)
         assert live.upper_bound() >= tokens
     assert live.tokens() == encoding.count(text)
 
@@ -200,8 +204,7 @@ def test_passes_far_from_the_limit_counts_nothing(encoding: Encoding) -> None:
     watched = Watched(encoding)
     live = LiveCount(watched)
     for chunk in cut(PROSE * 5, [4]):
-        live.add(chunk)
-        assert not live.passes(WAITING_BYTES_MAX)
+        assert not live.brings_past(chunk, WAITING_BYTES_MAX)
     assert watched.asked == []
 
 
@@ -211,9 +214,8 @@ def test_passes_on_the_way_to_a_limit_counts_a_few_times(encoding: Encoding) -> 
     live = LiveCount(watched)
     chunks = 0
     for chunk in cut(PROSE * 20, [4]):
-        live.add(chunk)
         chunks += 1
-        if live.passes(512):
+        if live.brings_past(chunk, 512):
             break
     assert chunks > 400
     assert len(watched.asked) < 100
@@ -225,8 +227,7 @@ def test_waiting_text_is_bounded_and_folded_in_before_the_limit_is_near(encoding
     watched = Watched(encoding)
     live = LiveCount(watched)
     for chunk in cut(PROSE * 100, [6]):
-        live.add(chunk)
-        assert not live.passes(10**9)
+        assert not live.brings_past(chunk, 10**9)
     assert max(watched.asked) <= BLOCK_CHARS
     assert sum(watched.asked) > len(PROSE * 100) - WAITING_BYTES_MAX
     before = len(watched.asked)

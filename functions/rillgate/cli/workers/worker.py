@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from uvicorn.config import STARTUP_FAILURE
 
+from rillgate.app.collector import calm_collector
 from rillgate.app.embedded_shared import SharedModel
 from rillgate.app.gateway import Gateway
 from rillgate.app.http_protocol import GatewayHttpProtocol, HttpLimits
@@ -150,6 +151,7 @@ def _serve(settings: Settings, orders: Orders, control: socket.socket, connectio
         limits=HttpLimits(linger_s=longest_stall_s(settings), connections=gateway.connections),
         say=partial(_said_by, orders.number),
     )
+    calm_collector()
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(server.serve(sockets=[]))
