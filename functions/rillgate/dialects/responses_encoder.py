@@ -12,26 +12,23 @@ ends no item: one that is done says that it is whole, and a client would run the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from rillgate.dialects.one_choice import NO_REPORT, OneChoiceEncoder
 from rillgate.dialects.responses_output import Output
 from rillgate.dialects.responses_wire import error_event, event, failed_object, response_object
-from rillgate.domain.delta import Delta, FinishDelta, TextDelta
+from rillgate.domain.delta import Delta, TextDelta
 from rillgate.domain.errors import RillgateError
-from rillgate.domain.ports import Frame, Report
-from rillgate.domain.usage import Usage
-
-NO_REPORT: Report = {}
 
 _TEXT = msgspec.json.Encoder()
 _NO_TEXT = b'"delta":""'
 
 
-class ResponsesEncoder:
-    """One stream. A response has one choice; what is said of others is left out.
+class ResponsesEncoder(OneChoiceEncoder):
+    """One stream.
 
     Args:
         request_id: ours.
@@ -39,76 +36,30 @@ class ResponsesEncoder:
     """
 
     def __init__(self, request_id: str, head: dict[str, Any]) -> None:
+        super().__init__()
         self._head = head
         self._output = Output(request_id)
         self._number = 0
-        self._finish = "stop"
-        self._report = NO_REPORT
-        self._usage: Usage | None = None
-        self._text_frame: tuple[bytes, bytes] | None = (
-            None  # of an event with more text: before it, and up to its number
-        )
-
-    def open(self) -> bytes:
-        """Nothing stands before the first event."""
-        return b""
+        # Of an event with more text: what stands before it, and what follows up to the number.
+        self._text_frame: tuple[bytes, bytes] | None = None
 
     def heartbeat(self) -> bytes:
         """A comment and one newline: a blank line here would be an empty event to openai-python."""
         return b": ping\n"
 
-    def forward(self, frame: Frame) -> bytes:
-        """Nothing: no provider's frames are in this dialect."""
-        return b""
-
-    def amend(self, frame: Frame, *, without_usage: bool, drop_choices: Collection[int], report: Report) -> bytes:
-        """As `forward`."""
-        return b""
-
-    def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
-        """Deltas as items; a finish waits for the usage."""
-        if len(deltas) == 1 and type(deltas[0]) is TextDelta:  # nearly every call
-            return self._text(deltas[0])
-        return b"".join(self._encode_one(delta, report) for delta in deltas)
-
-    def cut(self, choice: int, notice: str, report: Report) -> bytes:
-        """`notice` as text after what was said, then the end for reason "max_output_tokens" with the report."""
-        if choice != 0:
-            return b""
-        said = self._started() + (self._written(self._output.take(TextDelta(0, notice))) if notice else b"")
-        return said + self._finished("length", report)
-
-    def usage(self, usage: Usage) -> bytes:
-        """Kept for the last event."""
-        self._usage = usage
-        return b""
-
     def error(self, error: RillgateError) -> bytes:
         """The event `error`, and the response as it failed."""
         failed = failed_object(self._head, self._output.broken_off(), error)
-        return self._started() + self._written([error_event(error), {"type": "response.failed", "response": failed}])
+        return self._begun() + self._written([error_event(error), {"type": "response.failed", "response": failed}])
 
     def end(self) -> bytes:
         """The whole response, completed or not."""
-        out = self._started() + self._written(self._output.close(self._finish))
+        out = self._begun() + self._written(self._output.close(self._finish))
         whole = response_object(self._head, self._output.items(), self._finish, self._usage, self._report)
         return out + self._written([{"type": f"response.{whole['status']}", "response": whole}])
 
-    def _encode_one(self, delta: Delta, report: Report) -> bytes:
-        if getattr(delta, "choice", None) != 0:
-            return b""
-        if isinstance(delta, FinishDelta):
-            return self._finished(delta.reason, report)
-        self._text_frame = None
-        return self._started() + self._written(self._output.take(delta))
-
-    def _finished(self, reason: str, report: Report) -> bytes:
-        self._text_frame = None
-        self._finish, self._report = reason, report
-        return self._started() + self._written(self._output.close(reason))
-
     def _text(self, delta: TextDelta) -> bytes:
-        """Text after text is the same event each time, but for the text and the number."""
+        # Text after text is the same event each time, but for the text and the number.
         speaking = self._output.speaking
         if self._text_frame is None or speaking is None or not delta.text or delta.choice != 0:
             return self._first_text(delta)
@@ -127,12 +78,19 @@ class ResponsesEncoder:
             self._text_frame = before + b'"delta":', after.removesuffix(b"0}\n\n")
         return out
 
-    def _started(self) -> bytes:
-        """What every stream begins with, once."""
+    def _begun(self) -> bytes:
         if self._number:
             return b""
         both = ("response.created", "response.in_progress")
         return self._written([{"type": kind, "response": self._head} for kind in both])
+
+    def _taken(self, delta: Delta) -> bytes:
+        self._text_frame = None
+        return self._written(self._output.take(delta))
+
+    def _closed(self, reason: str) -> bytes:
+        self._text_frame = None
+        return self._written(self._output.close(reason))
 
     def _written(self, events: Sequence[dict[str, Any]]) -> bytes:
         parts = []

@@ -10,28 +10,26 @@ Source: the package `ai` 7.0.173, read 2026-11.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from rillgate.dialects.one_choice import NO_REPORT, OneChoiceEncoder
 from rillgate.dialects.ui_stream_parts import Parts
 from rillgate.dialects.ui_stream_wire import ended, finish_reason, started
-from rillgate.domain.delta import Delta, FinishDelta, TextDelta
+from rillgate.domain.delta import Delta, TextDelta
 from rillgate.domain.errors import RillgateError
-from rillgate.domain.ports import Frame, Report
-from rillgate.domain.usage import Usage
 from rillgate.wire.loose_json import json_bytes
 
 CANCELLED = "cancelled"  # the code of an end that somebody asked for
-NO_REPORT: Report = {}
 
 _TEXT = msgspec.json.Encoder()
 _TEXT_ENDS = b"}\n\n"
 
 
-class UiStreamEncoder:
-    """One stream. A message has one choice; what is said of others is left out.
+class UiStreamEncoder(OneChoiceEncoder):
+    """One stream.
 
     Args:
         request_id, model: told in the message's metadata.
@@ -39,47 +37,15 @@ class UiStreamEncoder:
     """
 
     def __init__(self, request_id: str, model: str, message_id: str) -> None:
+        super().__init__()
         self._start = {"type": "start", "messageId": message_id, "messageMetadata": started(request_id, model)}
         self._parts = Parts(request_id)
         self._started = False
-        self._finish = "stop"
-        self._report = NO_REPORT
-        self._usage: Usage | None = None
         self._text_begins: bytes | None = None  # all of a chunk with more text that stands before the text
-
-    def open(self) -> bytes:
-        """Nothing stands before the first chunk."""
-        return b""
 
     def heartbeat(self) -> bytes:
         """A comment."""
         return b": ping\n\n"
-
-    def forward(self, frame: Frame) -> bytes:
-        """Nothing: no provider's frames are in this dialect."""
-        return b""
-
-    def amend(self, frame: Frame, *, without_usage: bool, drop_choices: Collection[int], report: Report) -> bytes:
-        """As `forward`."""
-        return b""
-
-    def encode(self, deltas: Sequence[Delta], report: Report) -> bytes:
-        """Deltas as parts; a finish waits for the usage."""
-        if len(deltas) == 1 and type(deltas[0]) is TextDelta:  # nearly every call
-            return self._text(deltas[0])
-        return b"".join(self._encode_one(delta, report) for delta in deltas)
-
-    def cut(self, choice: int, notice: str, report: Report) -> bytes:
-        """`notice` as text after what was said, then the end for reason "length" with the report."""
-        if choice != 0:
-            return b""
-        said = self._begun() + (_written(self._parts.take(TextDelta(0, notice))) if notice else b"")
-        return said + self._finished("length", report)
-
-    def usage(self, usage: Usage) -> bytes:
-        """Kept for the last chunk."""
-        self._usage = usage
-        return b""
 
     def error(self, error: RillgateError) -> bytes:
         """The chunk `error`, which `useChat` shows; `abort` where somebody asked for the end."""
@@ -94,21 +60,8 @@ class UiStreamEncoder:
         finish = {"type": "finish", "finishReason": reason, "messageMetadata": metadata}
         return out + _written([{"type": "finish-step"}, finish]) + b"data: [DONE]\n\n"
 
-    def _encode_one(self, delta: Delta, report: Report) -> bytes:
-        if getattr(delta, "choice", None) != 0:
-            return b""
-        if isinstance(delta, FinishDelta):
-            return self._finished(delta.reason, report)
-        self._text_begins = None
-        return self._begun() + _written(self._parts.take(delta))
-
-    def _finished(self, reason: str, report: Report) -> bytes:
-        self._text_begins = None
-        self._finish, self._report = reason, report
-        return self._begun() + _written(self._parts.close(reason))
-
     def _text(self, delta: TextDelta) -> bytes:
-        """Text after text is the same chunk each time, but for the text."""
+        # Text after text is the same chunk each time, but for the text.
         if self._text_begins is not None and delta.text and delta.choice == 0:
             return self._text_begins + _TEXT.encode(delta.text) + _TEXT_ENDS
         out = self._encode_one(delta, NO_REPORT)
@@ -119,11 +72,18 @@ class UiStreamEncoder:
         return out
 
     def _begun(self) -> bytes:
-        """What every stream begins with, once."""
         if self._started:
             return b""
         self._started = True
         return _written([self._start, {"type": "start-step"}])
+
+    def _taken(self, delta: Delta) -> bytes:
+        self._text_begins = None
+        return _written(self._parts.take(delta))
+
+    def _closed(self, reason: str) -> bytes:
+        self._text_begins = None
+        return _written(self._parts.close(reason))
 
 
 def _written(chunks: Sequence[dict[str, Any]]) -> bytes:
