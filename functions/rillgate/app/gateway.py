@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from rillgate import __version__
 from rillgate.app.access import AccessGuard
@@ -20,18 +21,21 @@ from rillgate.app.answers import EXCEPTION_HANDLERS
 from rillgate.app.aws_secrets import AwsSecrets, FetchedKey
 from rillgate.app.backends import provider_of, signed_location, token_location
 from rillgate.app.books import Books
+from rillgate.app.calls import Backend, Calls
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
 from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.embedders import embedder_of
 from rillgate.app.encoders import Encoders
 from rillgate.app.forwarded import Forwarded
+from rillgate.app.operator_routes import OperatorHandlers
 from rillgate.app.page_routes import page_routes
 from rillgate.app.pricing import Pricing
 from rillgate.app.readiness import Readiness
-from rillgate.app.routes import Backend, Handlers, told
+from rillgate.app.routes import Handlers
 from rillgate.app.settings.secrets import SecretName
 from rillgate.app.settings.types import ProviderSettings, Settings
+from rillgate.app.told import told
 from rillgate.domain.errors import UpstreamError
 from rillgate.domain.ports import Clock, Ledger, Location, Siblings
 from rillgate.domain.request import Endpoint
@@ -140,26 +144,21 @@ class Gateway:
             cancel_flags=self.books.cancel_flags,
             jitter=random.random,
         )
+        calls = Calls(settings, self.catalog, self.backends, Pricing(settings), clock)
         handlers = Handlers(
-            settings,
-            services,
-            self.catalog,
-            self.backends,
-            self._readiness(),
-            gatekeeper=self.books.gatekeeper,
-            pricing=Pricing(settings),
-            siblings=siblings,
+            settings, services, self.catalog, calls, gatekeeper=self.books.gatekeeper, siblings=siblings
         )
+        operators = OperatorHandlers(settings, self._readiness(), self.metrics, siblings=siblings)
         refused = self.metrics.budget_denied
         self.connections = connections_of(settings, refused)
-        routed = limited(self._starlette(handlers), settings, clock, refused)
+        routed = limited(self._starlette([*handlers.routes(), *operators.routes()]), settings, clock, refused)
         proxies = Networks(settings.server.trusted_proxies)
         self.asgi = RequestContext(Forwarded(_guarded(settings, routed), proxies), clock)
         self.asgi.on_request.append(self.metrics.request)
 
-    def _starlette(self, handlers: Handlers) -> Starlette:
+    def _starlette(self, routes: Sequence[BaseRoute]) -> Starlette:
         return Starlette(  # routes are tried in their order: what is asked for most comes first
-            routes=[*handlers.routes(), *(told(route, quiet=True) for route in page_routes())],
+            routes=[*routes, *(told(route, quiet=True) for route in page_routes())],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )

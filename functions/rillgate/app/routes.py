@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-
-import msgspec
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from rillgate.app.access import is_forwarded, is_loopback_name
 from rillgate.app.answers import json_response
 from rillgate.app.auth import Door, check_model
 from rillgate.app.body import BodyLimits, read_body
+from rillgate.app.calls import Calls
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import journal_of
 from rillgate.app.count_tokens import counted_tokens
-from rillgate.app.deadline import time_left
-from rillgate.app.forwarded import is_unix_socket
 from rillgate.app.listed_models import model_object, models_object
-from rillgate.app.loopback import is_loopback_address
-from rillgate.app.pricing import Pricing
-from rillgate.app.readiness import Readiness
 from rillgate.app.settings.types import Settings
 from rillgate.app.spoken import (
     MESSAGES_DIALECT,
@@ -35,32 +25,19 @@ from rillgate.app.spoken import (
     dialect_of,
 )
 from rillgate.app.tickets import check_user, parse_ticket_request, ticket_object
+from rillgate.app.told import route
 from rillgate.app.usage import own_scopes, usage_object
 from rillgate.dialects import chat_completions, embeddings, messages, plain_chat
 from rillgate.dialects.plain_chat import EventSource
 from rillgate.domain.errors import ClientError
-from rillgate.domain.ports import Dialect, Gatekeeper, Location, Provider, Siblings
+from rillgate.domain.ports import Dialect, Gatekeeper, Siblings
 from rillgate.domain.principal import Principal
-from rillgate.domain.request import ChatRequest, Target
-from rillgate.pipeline.call import Call, Services, Upstream
+from rillgate.domain.request import ChatRequest
+from rillgate.pipeline.call import Call, Services
 from rillgate.pipeline.serve import serve
 from rillgate.telemetry.ids import safe_client_id
 
 EVENT_SOURCE = EventSource()
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-class Backend(msgspec.Struct, frozen=True):
-    """A configured provider: how to translate for it and where it answers.
-
-    Attributes:
-        embedder: gives what makes its embeddings; None where it makes none.
-    """
-
-    provider: Provider
-    location: Location
-    embedder: Callable[[], Provider | None] = lambda: None
 
 
 class Served(Response):
@@ -83,11 +60,9 @@ class Handlers:
         settings: Settings,
         services: Services,
         catalog: Catalog,
-        backends: dict[str, Backend],
-        readiness: Readiness,
+        calls: Calls,
         *,
         gatekeeper: Gatekeeper,
-        pricing: Pricing,
         siblings: Siblings | None = None,
     ) -> None:
         self._settings = settings
@@ -95,37 +70,31 @@ class Handlers:
         self._body_limits = BodyLimits(settings.limits.body_bytes_max, server.body_timeout_s, server.body_rate_min)
         self._services = services
         self._catalog = catalog
-        self._backends = backends
-        self._readiness = readiness
+        self._calls = calls
         self._gatekeeper = gatekeeper
         self._door = Door(gatekeeper, keys_required=settings.keys_required)
-        self._pricing = pricing
         self._siblings = siblings
 
     def routes(self) -> list[BaseRoute]:
-        """Every route but the page's."""
+        """Every route for clients."""
         return [
-            _route("/v1/chat/completions", self.chat_completions, "POST"),
-            _route(MESSAGES_PATH, self.messages, "POST"),
-            _route(f"{MESSAGES_PATH}/count_tokens", self.count_tokens, "POST"),
-            _route(RESPONSES_PATH, self.responses, "POST"),
-            _route(f"{RESPONSES_PATH}/input_tokens", self.input_tokens, "POST"),
-            *(_route(f"{RESPONSES_PATH}/{{id:path}}", self.kept_response, way) for way in ("GET", "POST", "DELETE")),
-            _route(UI_STREAM_PATH, self.ui_stream, "POST"),
-            _route(f"{UI_STREAM_PATH}/{{id}}/stream", self.ui_stream_again, "GET"),
-            _route("/v1/embeddings", self.embeddings, "POST"),
-            _route("/v1/models", self.models, "GET"),
-            _route("/v1/models/{id:path}", self.model, "GET"),
-            _route("/v1/requests/{id}/cancel", self.cancel, "POST"),
-            _route("/v1/tickets", self.tickets, "POST"),
-            _route("/v1/usage", self.usage, "GET"),
-            _route("/chat/stream", self.chat_stream, "POST"),
-            _route("/chat", self.chat_event_source, "GET"),
-            _route("/chat/{model:path}", self.chat_event_source, "GET"),
-            _route("/healthz", self.healthz, "GET", quiet=True),
-            _route("/readyz", self.readyz, "GET", quiet=True),
-            _route("/metrics", self.metrics, "GET", quiet=True),
-            _route("/openapi.json", self.openapi, "GET", quiet=True),
+            route("/v1/chat/completions", self.chat_completions, "POST"),
+            route(MESSAGES_PATH, self.messages, "POST"),
+            route(f"{MESSAGES_PATH}/count_tokens", self.count_tokens, "POST"),
+            route(RESPONSES_PATH, self.responses, "POST"),
+            route(f"{RESPONSES_PATH}/input_tokens", self.input_tokens, "POST"),
+            *(route(f"{RESPONSES_PATH}/{{id:path}}", self.kept_response, way) for way in ("GET", "POST", "DELETE")),
+            route(UI_STREAM_PATH, self.ui_stream, "POST"),
+            route(f"{UI_STREAM_PATH}/{{id}}/stream", self.ui_stream_again, "GET"),
+            route("/v1/embeddings", self.embeddings, "POST"),
+            route("/v1/models", self.models, "GET"),
+            route("/v1/models/{id:path}", self.model, "GET"),
+            route("/v1/requests/{id}/cancel", self.cancel, "POST"),
+            route("/v1/tickets", self.tickets, "POST"),
+            route("/v1/usage", self.usage, "GET"),
+            route("/chat/stream", self.chat_stream, "POST"),
+            route("/chat", self.chat_event_source, "GET"),
+            route("/chat/{model:path}", self.chat_event_source, "GET"),
         ]
 
     async def chat_completions(self, request: Request) -> Response:
@@ -269,39 +238,6 @@ class Handlers:
         levels = await self._services.ledger.levels(own_scopes(principal))
         return json_response(usage_object(principal, levels))
 
-    async def healthz(self, request: Request) -> Response:
-        """This process answers."""
-        return json_response({"status": "ok"})
-
-    async def readyz(self, request: Request) -> Response:
-        """A request sent now would be served at once; 503 with the reasons where it would not."""
-        waiting_for = self._readiness.waiting_for()
-        if waiting_for:
-            return json_response({"status": "not_ready", "waiting_for": waiting_for}, status=503)
-        return json_response({"status": "ready"})
-
-    async def metrics(self, request: Request) -> Response:
-        """For Prometheus, to whom `server.metrics` allows."""
-        shown_to = self._settings.server.metrics
-        if shown_to == "off":
-            raise ClientError("Metrics are off (server.metrics).", status=404, code="not_found")
-        if shown_to == "loopback" and not _from_here(request):
-            raise ClientError(
-                "Metrics are shown to this machine only (server.metrics).", status=403, code="metrics_refused"
-            )
-        if self._siblings is not None:
-            body, content_type = await self._siblings.metrics()
-        else:
-            body, content_type = await asyncio.to_thread(self._services.metrics.render)  # see there
-        return Response(body, media_type=content_type)
-
-    async def openapi(self, request: Request) -> Response:
-        """All of this, described for programs."""
-        from rillgate.app.openapi.document import encoded  # noqa: PLC0415 (of no use to whoever streams)
-
-        body = await asyncio.to_thread(encoded, keys_required=self._settings.keys_required)
-        return Response(body, media_type="application/json")
-
     async def _let_in(self, request: Request) -> Principal:
         """Whoever asks; before its body is read."""
         return _noted(request, await self._door.principal(request.headers))
@@ -314,76 +250,10 @@ class Handlers:
     async def _serve(
         self, request: Request, principal: Principal, dialect: Dialect, parsed: ChatRequest, *, plain: bool = False
     ) -> Response:
-        """Route the parsed request and make it the response; `plain` for the /chat routes, which have less time."""
-        journal = journal_of(request.scope)
-        journal.model = parsed.model
-        journal.stream = parsed.stream
-        journal.dialect = dialect.name
-        asks_for_reasoning = parsed.fields.get("reasoning_effort") not in (None, "none")
-        routed = await self._catalog.resolve(parsed.model, reasoning=asks_for_reasoning)
-        target = routed.targets[0]
-        if parsed.model is None:  # a name all the same: for what the key may ask for, and for the model's own budget
-            parsed = replace(parsed, model=self._default_name(target))
-        check_model(principal, parsed.model or target.model)
-        journal.provider = target.provider
-        journal.routed_model = target.model
-        upstreams = self._upstreams(routed.targets, parsed)
-        price, price_problem = self._pricing.dearest([each.target for each in upstreams], parsed)
-        total_s = target.timeouts.chat_total_s if plain else target.timeouts.total_s
-        call = Call(
-            request=parsed,
-            upstreams=upstreams,
-            retries=routed.retries,
-            dialect=dialect,
-            journal=journal,
-            total_s=time_left(total_s, request.scope, self._services.clock.wall()),
-            principal=principal,
-            price=price,
-            price_problem=price_problem,
-        )
-        return Served(call, self._services)
+        return Served(await self._calls.call(request, principal, dialect, parsed, plain=plain), self._services)
 
     async def _counted(self, principal: Principal, parsed: ChatRequest, **more: str) -> Response:
-        """What a prompt counts for the model that would answer."""
-        target = (await self._catalog.resolve(parsed.model)).targets[0]
-        check_model(principal, parsed.model or self._default_name(target))
-        return await counted_tokens(parsed, target, self._services, **more)
-
-    def _upstreams(self, targets: Sequence[Target], parsed: ChatRequest) -> tuple[Upstream, ...]:
-        """Who may answer; for embeddings those that make some.
-
-        Raises: ClientError: none of them does.
-        """
-        found = tuple(filter(None, (self._upstream(each, parsed) for each in targets)))
-        if not found:
-            raise ClientError(
-                f"Provider {targets[0].provider!r} makes no embeddings; ask a model of another one.",
-                param="model",
-                code="unsupported_parameter",
-            )
-        return found
-
-    def _upstream(self, target: Target, parsed: ChatRequest) -> Upstream | None:
-        backend = self._backends[target.provider]
-        provider = backend.embedder() if parsed.dialect == embeddings.NAME else backend.provider
-        if provider is None:
-            return None
-        price, _ = self._pricing.of(target, parsed)
-        traced = self._settings.providers[target.provider].trace_context
-        return Upstream(target, provider, backend.location, price, self._pricing.tiers(target), traced)
-
-    def _default_name(self, target: Target) -> str:
-        """By which name the model answers that a request gets when it names none."""
-        default = self._catalog.names.default
-        return target.model if default is None else default.id
-
-
-def _from_here(request: Request) -> bool:
-    """Whether this machine asks, by a name of its own: a page of a stranger reaches it by another one."""
-    client = request.client
-    # Over a unix socket it is whom its file lets in; a proxy says for whom it asks.
-    local = is_unix_socket(request.scope) if client is None else is_loopback_address(client.host)
-    return local and is_loopback_name(request.headers.get("host", "")) and not is_forwarded(request.scope)
+        return await counted_tokens(parsed, await self._calls.counted_for(principal, parsed), self._services, **more)
 
 
 def _noted(request: Request, principal: Principal) -> Principal:
@@ -391,24 +261,3 @@ def _noted(request: Request, principal: Principal) -> Principal:
     journal = journal_of(request.scope)
     journal.key_id, journal.user = principal.key_id, principal.user
     return principal
-
-
-def _route(path: str, handler: Handler, method: str, *, quiet: bool = False) -> Route:
-    route = Route(path, handler, methods=[method])
-    if not quiet:
-        route.methods = {method}  # Starlette adds HEAD to GET, and a HEAD must not spend tokens
-    return told(route, quiet=quiet)
-
-
-def told(route: Route, *, quiet: bool = False) -> Route:
-    """A route that tells the journal its template, never the path as it came."""
-    app = route.app
-
-    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
-        journal = journal_of(scope)
-        journal.route = route.path
-        journal.quiet = quiet
-        await app(scope, receive, send)
-
-    route.app = tell
-    return route
