@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from benchmarks.report import Row, number
-from benchmarks.ways import BARE, FULL, NAIVE, NGINX, STOCK
+from benchmarks.ways import BARE, COPY, FULL, NAIVE, NGINX, STOCK
 
 WIDTH, LEFT, RIGHT = 840, 268, 214
 TOP, STEP, BAR = 66, 34, 20
 FONT = "-apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 LABELS = {
     NGINX: "nginx, bytes alone",
+    COPY: "Python, bytes alone",
     BARE: "Rillgate, no keys or books",
     FULL: "Rillgate, metered",
     STOCK: "… on stock httpx2",

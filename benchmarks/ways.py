@@ -5,6 +5,7 @@ All of them ask the same provider for the same model. Where one is not installed
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import tempfile
@@ -81,6 +82,16 @@ def _nginx(port: int) -> Iterator[Way]:
 
 
 @contextmanager
+def _copy(port: int) -> Iterator[Way]:
+    if importlib.util.find_spec("uvloop") is None:
+        raise MissingError("uvloop is not installed")
+    listens = free_port()
+    command = python_command("copying", "--port", str(listens), "--provider", str(port))
+    with serving(command, listens, {"PYTHONPATH": str(ROOT)}) as way:
+        yield way
+
+
+@contextmanager
 def _bare(port: int) -> Iterator[Way]:
     with gateway({PROVIDER: _base_url(port)}, ledger__url="memory:") as g:
         yield _ready(g)
@@ -147,10 +158,12 @@ def _new_key(url: str) -> str:
     return key
 
 
-DIRECT, NGINX, FULL, BARE, STOCK, NAIVE = "direct", "nginx", "full", "bare", "stock", "naive"
+DIRECT, NGINX, COPY = "direct", "nginx", "copy"
+FULL, BARE, STOCK, NAIVE = "full", "bare", "stock", "naive"
 KINDS: Mapping[str, Kind] = {
     DIRECT: Kind("straight to the provider", _direct),
     NGINX: Kind("nginx", _nginx),
+    COPY: Kind("Python that copies bytes", _copy),
     FULL: Kind("Rillgate (key, count, SQLite)", full),
     BARE: Kind("Rillgate (no keys, books in memory)", _bare),
     STOCK: Kind("Rillgate (key, count, SQLite) on httpx2's own transport", _stock),
