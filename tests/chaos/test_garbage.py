@@ -13,7 +13,7 @@ from tests.chaos.client import Ask
 from tests.chaos.gateway import in_chaos
 from tests.chaos.plan import MODEL, Plan
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OURS: Final = ("rillgate.pipeline", "rillgate.delivery", "rillgate.dialects", "rillgate.domain.request")
 SHORT: Final = {"TIMEOUTS__FIRST_TOKEN_S": "0.2", "TIMEOUTS__IDLE_S": "0.2", "TIMEOUTS__TOTAL_S": "2"}

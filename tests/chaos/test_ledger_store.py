@@ -84,6 +84,7 @@ async def test_store_that_fails_refuses_in_each_dialect_and_owes_what_was_spent(
         assert books_are_explained(chaos, table, clock)
 
 
+@pytest.mark.slow
 async def test_store_that_is_flaky_loses_and_doubles_nothing() -> None:
     """Any call may be refused, lost, late, or done and not heard of: what was delivered is charged, nothing else."""
     clock = FakeClock()

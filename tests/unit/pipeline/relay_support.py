@@ -11,7 +11,8 @@ import msgspec
 
 from rillgate.budget.guard import Guard
 from rillgate.dialects.chat_completions import ChatCompletionsEncoder
-from rillgate.domain.ports import Encoder, Encoding, FrameReader, Report, StreamDecoder
+from rillgate.domain.delta import Delta
+from rillgate.domain.ports import Encoder, Encoding, Frame, FrameReader, Report, StreamDecoder
 from rillgate.pipeline.relay import NO_REPORT, Relay
 from rillgate.providers.openai import OpenAIProvider
 from rillgate.wire.sse import SseReader
@@ -35,6 +36,9 @@ class Words:
         return re.findall(r"\s*\S+|\s+$", text)
 
 
+ESTIMATED = {"estimated": True}
+BUDGET = {"stop": "budget", "scope": "request", "estimated": True}
+EXTRA: dict[str, Any] = {"x_lab": {"b": [1.0, None], "a": "ä\u2028😀\\"}, "service_tier": "default"}
 WORDS: Encoding = Words()
 
 
@@ -184,3 +188,19 @@ def seen(out: bytes) -> Seen:
             if choice.get("finish_reason"):
                 result.finish.setdefault(index, []).append(choice["finish_reason"])
     return result
+
+
+def with_usage_null(raw: bytes) -> bytes:
+    """As OpenAI writes its frames once usage is asked for."""
+    return raw.replace(b"}]}\n", b'}],"usage":null}\n')
+
+
+class Scripted:
+    """A decoder of some other provider: each frame means the next of these."""
+
+    def __init__(self, frames: list[list[Delta]]) -> None:
+        self._frames = iter(frames)
+
+    def decode(self, frame: Frame) -> list[Delta] | None:
+        """The next ones; once they are used up, nothing."""
+        return next(self._frames, None)
