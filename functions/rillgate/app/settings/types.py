@@ -22,6 +22,8 @@ OPENAI_MODEL_DEFAULT = "gpt-4.1-mini"  # small, cheap, and open to every account
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 ANTHROPIC_MODEL_DEFAULT = "claude-haiku-4-5"  # likewise
 BEDROCK_MODEL_DEFAULT = "amazon.nova-lite-v1:0"  # likewise; Bedrock's own address lists none
+BEDROCK_OWN_REGIONS = frozenset({"us-east-1", "us-gov-west-1"})  # that serve it themselves
+BEDROCK_PROFILES = {"us": "us", "eu": "eu", "ap": "apac"}  # elsewhere: the inference profile of the region's geography
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
 GEMINI_MODEL_DEFAULT = "gemini-flash-lite-latest"  # likewise
 OLLAMA_PORT = 11434
@@ -147,7 +149,9 @@ class ProviderSettings:
             return ANTHROPIC_MODEL_DEFAULT
         if self.is_gemini_itself:
             return GEMINI_MODEL_DEFAULT
-        return {"embedded": EMBEDDED_MODEL, "bedrock": BEDROCK_MODEL_DEFAULT}.get(self.kind)
+        if self.kind == "bedrock":
+            return bedrock_default(self.region or "")
+        return EMBEDDED_MODEL if self.kind == "embedded" else None
 
     def endpoint(self, fetched: Secret | None = None) -> Endpoint:
         """Where it answers and what every call carries. The result holds the key in the clear: never log it.
@@ -280,3 +284,14 @@ class Settings:
     file: Path | None = None
     folder: Path = Path()
     notices: tuple[str, ...] = ()
+
+
+def bedrock_default(region: str) -> str:
+    """Bedrock's default as a region knows it: "eu-central-1" → "eu.amazon.nova-lite-v1:0".
+
+    Source: Amazon Bedrock user guide, "Supported Regions and models for inference profiles", read 2026-11.
+    """
+    profile = BEDROCK_PROFILES.get(region.partition("-")[0])
+    if profile is None or region in BEDROCK_OWN_REGIONS:
+        return BEDROCK_MODEL_DEFAULT
+    return f"{profile}.{BEDROCK_MODEL_DEFAULT}"
