@@ -18,7 +18,7 @@ from rillgate.domain.request import Endpoint, Timeouts
 
 EMBEDDED_MODEL = "smollm2-135m"  # the alias of the one model that the kind `embedded` has
 OPENAI_BASE_URL = "https://api.openai.com/v1"
-OPENAI_MODEL_DEFAULT = "gpt-4.1-mini"  # small, cheap, and open to every account
+OPENAI_MODEL_DEFAULT = "gpt-6-luna"  # small, cheap, and open to every account; gpt-4.1-mini ends in January 2027
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 ANTHROPIC_MODEL_DEFAULT = "claude-haiku-4-5"  # likewise
 BEDROCK_MODEL_DEFAULT = "amazon.nova-lite-v1:0"  # likewise; Bedrock's own address lists none

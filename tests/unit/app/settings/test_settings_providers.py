@@ -485,7 +485,7 @@ def test_provider_gemini_takes_the_key_that_googles_sdk_takes(tmp_path: Path) ->
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "eu-west-1"}, "eu.amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "ap-northeast-1"}, "apac.amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "sa-east-1"}, "amazon.nova-lite-v1:0"),
-        ({"OPENAI_API_KEY": "k"}, "gpt-4.1-mini"),
+        ({"OPENAI_API_KEY": "k"}, "gpt-6-luna"),
         ({"GEMINI_API_KEY": "k"}, "gemini-flash-lite-latest"),
         ({"GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:1"}, None),
         ({}, "smollm2-135m"),
