@@ -53,11 +53,12 @@ class AnswerRun(Run):
         services: Services,
         send: Send,
         *,
+        cap: int,
         headers: Headers,
-        build: Callable[[Upstream], UpstreamRequest],
+        build: Callable[[Upstream, int], UpstreamRequest],
         read: Callable[[Upstream, bytes], Answer],
     ) -> None:
-        super().__init__(call, services, send, headers=headers)
+        super().__init__(call, services, send, cap=cap, headers=headers)
         self._build = build
         self._read = read
         self._began_s = services.clock.now()
@@ -116,7 +117,7 @@ class AnswerRun(Run):
 
     async def _attempt(self) -> None:
         upstream = self.upstream
-        outgoing = self._build(upstream)
+        outgoing = self._build(upstream, self._cap)
         await self._started(upstream)
         body = await self._in_time(self._bodies((outgoing, *outgoing.more)) if outgoing.more else self._body(outgoing))
         self._answer = self._read(upstream, body)

@@ -14,6 +14,7 @@ from rillgate.domain.request import ChatRequest, Target
 from rillgate.domain.usage import Usage
 from rillgate.pipeline.cooldown import Cooldowns
 from rillgate.pipeline.journal import Journal
+from rillgate.pipeline.model_caps import ModelCaps
 from rillgate.pipeline.streams import Streams
 from rillgate.telemetry.metrics import Metrics
 from rillgate.upstream.exchange import Exchange
@@ -35,6 +36,7 @@ class Services(msgspec.Struct, frozen=True):
         ledger_mode, on_ledger_error: as the configuration names them.
         cancel_flags: reach requests of other processes; None where there are none.
         cooldowns: which upstreams are left alone for a while.
+        model_caps: what models can put out at most, as far as they have said so.
         jitter: a random number from 0 to 1, which spreads retries.
     """
 
@@ -49,6 +51,7 @@ class Services(msgspec.Struct, frozen=True):
     on_ledger_error: Literal["deny", "allow"] = "deny"
     cancel_flags: CancelFlags | None = None
     cooldowns: Cooldowns = msgspec.field(default_factory=Cooldowns)
+    model_caps: ModelCaps = msgspec.field(default_factory=ModelCaps)
     jitter: Callable[[], float] = lambda: 1.0
 
 

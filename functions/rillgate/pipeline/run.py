@@ -45,6 +45,7 @@ class Run(ABC):
     """One request while it is served.
 
     Args:
+        cap: in tokens, what is asked for upstream at most.
         headers: of the response; the upstream that answers is added to them.
 
     Attributes:
@@ -52,11 +53,12 @@ class Run(ABC):
         failed: attempts before that.
     """
 
-    def __init__(self, call: Call, services: Services, send: Send, *, headers: Headers) -> None:
+    def __init__(self, call: Call, services: Services, send: Send, *, cap: int, headers: Headers) -> None:
         self._call = call
         self._services = services
         self._send = send
         self._headers = headers
+        self._cap_max = self._cap = cap
         self._attempts = Attempts(
             call.upstreams,
             retries=call.retries,
@@ -134,21 +136,45 @@ class Run(ABC):
         attempts, clock = self._attempts, self._services.clock
         while True:
             self.upstream = attempts.begin()
-            self._reached = False
-            try:
-                await self._attempt()
-            except Exception as error:
-                mapped = self._mapped(error)
-            else:
+            self._cap = self._first_cap()
+            failure = await self._try()
+            if failure is not None and self._asks_for_less(failure):
+                failure = await self._try()
+            if failure is None:
                 if self.error is None:
                     attempts.succeeded(self.upstream)
                 return
-            wait_s = attempts.after(self.upstream, mapped, self._call.journal.upstream_span_id)
+            wait_s = attempts.after(self.upstream, failure, self._call.journal.upstream_span_id)
             if wait_s is None:
-                raise attempts.last_word(mapped)
+                raise attempts.last_word(failure)
             self.failed.append(Failed(self.upstream, self.outcome))
             if wait_s:
                 await _sleep(clock, wait_s)
+
+    async def _try(self) -> RillgateError | None:
+        """One attempt; what it failed with, while another may still follow."""
+        self._reached = False
+        try:
+            await self._attempt()
+        except Exception as error:
+            return self._mapped(error)
+        return None
+
+    def _first_cap(self) -> int:
+        """What is asked for at first: a client's own wish as it is, else what this model is known to do."""
+        if self._call.request.output_tokens_asked is not None:
+            return self._cap_max
+        return self._services.model_caps.of(self.upstream.target, self._cap_max)
+
+    def _asks_for_less(self, failure: RillgateError) -> bool:
+        """Whether it failed only since our cap is more than this model can do, and can be asked again."""
+        if self._call.request.output_tokens_asked is not None:
+            return False
+        lower = self._services.model_caps.learn(self.upstream.target, failure, self._cap)
+        if lower is None:
+            return False
+        self._cap = lower
+        return True
 
     @asynccontextmanager
     async def _response(self, outgoing: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:

@@ -44,11 +44,14 @@ def make_run(
     """What serves the request."""
     maker = _Maker(call, services, admitted, extension, timing)
     if not call.request.stream:
-        return AnswerRun(call, services, send, headers=maker.headers(), build=maker.build, read=maker.read)
+        return AnswerRun(
+            call, services, send, cap=admitted.upstream_cap, headers=maker.headers(), build=maker.build, read=maker.read
+        )
     return StreamRun(
         call,
         services,
         send,
+        cap=admitted.upstream_cap,
         headers=[*STREAM_HEADERS, *maker.stream_headers(), *maker.headers()],
         encoder=maker.encoder(call.first),
         build=maker.build,
@@ -76,13 +79,13 @@ class _Maker(msgspec.Struct, frozen=True):
         """Of a stream in this dialect."""
         return [(name.encode(), value.encode()) for name, value in self.call.dialect.stream_headers]
 
-    def build(self, upstream: Upstream) -> UpstreamRequest:
-        """The provider's request.
+    def build(self, upstream: Upstream, cap: int) -> UpstreamRequest:
+        """The provider's request, with this cap.
 
         Raises: ClientError: the request asks for what this provider cannot do.
         """
         self.timing.asks(upstream)
-        return upstream.provider.build(self.call.request, upstream.target.model, self.admitted.upstream_cap)
+        return upstream.provider.build(self.call.request, upstream.target.model, cap)
 
     def encoder(self, upstream: Upstream) -> Encoder:
         """The client's dialect, for one attempt: nothing of an earlier one was passed on."""

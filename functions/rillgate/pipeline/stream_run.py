@@ -37,13 +37,14 @@ class StreamRun(Run):
         services: Services,
         send: Send,
         *,
+        cap: int,
         headers: Headers,
         encoder: Encoder,
-        build: Callable[[Upstream], UpstreamRequest],
+        build: Callable[[Upstream, int], UpstreamRequest],
         relay_of: Callable[[Upstream], Relay],
         outlet: Outlet,
     ) -> None:
-        super().__init__(call, services, send, headers=headers)
+        super().__init__(call, services, send, cap=cap, headers=headers)
         timeouts = call.first.target.timeouts
         self._encoder = encoder
         self._build = build
@@ -163,7 +164,7 @@ class StreamRun(Run):
     async def _attempt(self) -> None:
         upstream = self.upstream
         self._relay = self._pump = None
-        outgoing = self._build(upstream)
+        outgoing = self._build(upstream, self._cap)
         relay = self._relay = self._relay_of(upstream)
         timeouts = upstream.target.timeouts
         pump = self._pump = Pump(
