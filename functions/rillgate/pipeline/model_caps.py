@@ -16,7 +16,7 @@ from typing import Final
 from rillgate.domain.errors import RillgateError, UpstreamError
 from rillgate.domain.request import Target
 
-MODELS_MAX: Final = 1000  # clients choose model names; the longest unused are forgotten
+MODELS_MAX: Final = 1000  # clients choose model names; those that were learned first are forgotten
 USEFUL_TOKENS_MIN: Final = 16  # where the context leaves less, the refusal says more than such an answer
 
 _OF_MODEL: Final = re.compile(
