@@ -22,7 +22,7 @@ OPENAI_MODEL_DEFAULT = "gpt-6-luna"  # small, cheap, and open to every account; 
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 ANTHROPIC_MODEL_DEFAULT = "claude-haiku-4-5"  # likewise
 BEDROCK_MODEL_DEFAULT = "amazon.nova-lite-v1:0"  # likewise; Bedrock's own address lists none
-BEDROCK_OWN_REGIONS = frozenset({"us-east-1", "us-gov-west-1"})  # that serve it themselves
+BEDROCK_OWN_REGIONS = ("us-east-1", "us-gov-")  # how those begin that serve it themselves
 BEDROCK_PROFILES = {"us": "us", "eu": "eu", "ap": "apac"}  # elsewhere: the inference profile of the region's geography
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
 GEMINI_MODEL_DEFAULT = "gemini-flash-lite-latest"  # likewise
@@ -292,6 +292,6 @@ def bedrock_default(region: str) -> str:
     Source: Amazon Bedrock user guide, "Supported Regions and models for inference profiles", read 2026-11.
     """
     profile = BEDROCK_PROFILES.get(region.partition("-")[0])
-    if profile is None or region in BEDROCK_OWN_REGIONS:
+    if profile is None or region.startswith(BEDROCK_OWN_REGIONS):
         return BEDROCK_MODEL_DEFAULT
     return f"{profile}.{BEDROCK_MODEL_DEFAULT}"

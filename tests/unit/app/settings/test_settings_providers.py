@@ -481,6 +481,7 @@ def test_provider_gemini_takes_the_key_that_googles_sdk_takes(tmp_path: Path) ->
         ({"RILLGATE_BACKEND": "ollama"}, None),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "us-east-1"}, "amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "us-gov-west-1"}, "amazon.nova-lite-v1:0"),
+        ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "us-gov-east-1"}, "amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "us-west-2"}, "us.amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "eu-west-1"}, "eu.amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "ap-northeast-1"}, "apac.amazon.nova-lite-v1:0"),
