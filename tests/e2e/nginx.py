@@ -108,6 +108,12 @@ class Nginx:
         place = str(self.folder / "tmp" / "_")[:-1]
         return [path for link in links if (path := os.readlink(link)).startswith(place)]
 
+    def unread(self) -> int:
+        """Bytes that its clients' kernels hold for clients that do not read: how many is up to those kernels alone."""
+        ports = {f"{port:04X}" for port in (self.port, self.tls_port) if port}
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(int(line[4].partition(":")[2], 16) for line in lines if line[2].partition(":")[2] in ports)
+
     def quit(self) -> None:
         """Stop as its image is told to: no new connections, and the end when the last stream has ended."""
         self.process.send_signal(signal.SIGQUIT)

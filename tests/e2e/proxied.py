@@ -42,6 +42,14 @@ class Proxied:
             await client.request("GET", path)
             return await client.response(), await client.read_body()
 
+    async def taken(self, exchange: Exchange) -> int:
+        """Wait until nothing moves; the bytes that gateway and nginx have taken from the provider for a client.
+
+        Without those in the client's own kernel: a receive window grows by what a client once read and when, up to
+        megabytes, and no server has a say in it.
+        """
+        return await stands_still(exchange) - self.nginx.unread()
+
 
 @asynccontextmanager
 async def proxied(

@@ -19,10 +19,11 @@ from tests.fakes.script import Chunk, Role, Stall, chat, flood
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 STALLED_BYTES_MAX: Final = 1_000_000
-"""What a provider may send for a client that reads nothing: 0.3 to 0.6 MB are measured, from the provider's socket to
-the client's; 4.5 MB without `sndbuf`, all there is with buffering."""
-LEFT_S_MAX: Final = 1.0
-"""From a client's close to the provider's: milliseconds are measured (benchmarks/nginx.py)."""
+"""What a provider may send for a client that reads nothing: 0.2 to 0.5 MB are measured, from the provider's socket to
+nginx's; 4.5 MB without `sndbuf`, all there is with buffering."""
+LEFT_S_MAX: Final = 10.0
+"""From a client's close to the provider's: milliseconds are measured (benchmarks/nginx.py). After 12 s the first
+heartbeat would find nobody there."""
 SMALL_WINDOW_BYTES: Final = 4096
 
 
@@ -88,23 +89,11 @@ async def test_client_behind_nginx_that_stops_reading_stops_the_provider_and_los
         async with await through.chat() as client:
             assert await client.response() == 200
             exchange = await through.fake.request()
-            assert await stands_still(exchange) < STALLED_BYTES_MAX
+            assert await through.taken(exchange) < STALLED_BYTES_MAX
             assert through.nginx.files() == []
             answer = collect(await client.read_stream())
         assert answer.text == "".join(texts)
         assert answer.done
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_client_behind_nginx_with_a_small_window_stops_the_provider_earlier(way: str) -> None:
-    """What its own kernel takes is not on the bill; closed in that state, the provider is let go."""
-    async with proxied(way) as through:
-        through.fake.script = flood(32, frame_bytes=1024)
-        client = await through.chat(rcvbuf=SMALL_WINDOW_BYTES)
-        assert await client.response() == 200
-        assert await stands_still(await through.fake.request()) < STALLED_BYTES_MAX * 3 // 4
-        client.close()
-        await through.fake.closed()
 
 
 async def test_client_behind_nginx_without_the_bound_shows_what_the_bound_is_for() -> None:
@@ -113,7 +102,7 @@ async def test_client_behind_nginx_without_the_bound_shows_what_the_bound_is_for
         through.fake.script = flood(32, frame_bytes=1024)
         async with await through.chat() as client:
             assert await client.response() == 200
-            assert await stands_still(await through.fake.request()) > STALLED_BYTES_MAX
+            assert await through.taken(await through.fake.request()) > STALLED_BYTES_MAX
 
 
 async def before_the_first_byte(through: Proxied) -> tuple[RawClient, Exchange]:

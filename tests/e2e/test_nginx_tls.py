@@ -18,13 +18,14 @@ import trustme
 
 from tests.e2e.nginx import need_nginx
 from tests.e2e.process import PATIENCE_S
-from tests.e2e.proxied import Proxied, proxied, stands_still
+from tests.e2e.proxied import Proxied, proxied
 from tests.fakes.script import chat, flood
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-STALLED_BYTES_MAX: Final = 1_500_000
-"""What a provider may send for a curl whose output nobody reads; its pipe and its buffers are in it."""
+STALLED_BYTES_MAX: Final = 1_000_000
+"""What a provider may send for a curl whose output nobody reads: 0.45 to 0.57 MB are measured, its pipe and its own
+buffers among them."""
 VERSIONS: Final = ("1.1", "2")
 
 
@@ -134,6 +135,6 @@ async def test_client_over_tls_that_stops_reading_stops_the_provider(version: st
         through.fake.script = flood(64, frame_bytes=1024)
         async with curl(through, authority, version):
             exchange = await through.fake.request()
-            assert await stands_still(exchange) < STALLED_BYTES_MAX
+            assert await through.taken(exchange) < STALLED_BYTES_MAX
             assert exchange.outcome == "running"
             assert through.nginx.files() == []
