@@ -23,6 +23,7 @@ from rillgate.providers.bedrock import BedrockProvider
 from rillgate.providers.gemini import GeminiProvider
 from rillgate.providers.ollama import OllamaProvider
 from rillgate.providers.openai import OpenAIProvider
+from rillgate.providers.openai_responses import OpenAIResponsesProvider
 from rillgate.wire.sse import SseReader
 from tests.unit.pipeline.relay_support import make_relay, run
 
@@ -34,6 +35,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "bedrock": BedrockProvider("lab"),
     "gemini": GeminiProvider("lab"),
     "azure": AzureProvider("lab"),
+    "openai_responses": OpenAIResponsesProvider("lab"),
 }
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (ChatCompletions(), Messages(), Responses(), UiStream())

@@ -49,6 +49,7 @@ class Exchange:
             closed under it; "failed" when it raised.
         newline: what ends a line of SSE from here on.
         usage_null: whether frames say `usage: null` to a request that wants usage.
+        events_sent: events so far, for APIs that number them.
         split: length of the HTTP chunks that body bytes are cut into from here on; 0 leaves them whole.
     """
 
@@ -69,6 +70,7 @@ class Exchange:
         self.outcome = "running"
         self.newline = "\n"
         self.usage_null = True
+        self.events_sent = 0
         self.split = 0
         self.id = f"chatcmpl-{number}"
         self.model: str = str(self.json.get("model", ""))

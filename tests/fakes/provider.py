@@ -1,7 +1,7 @@
 """A provider that does what a test's script says, in the test's own event loop.
 
-It knows where requests of OpenAI's, Azure's, Anthropic's, Ollama's, Bedrock's and Gemini's APIs come to; scripts speak
-for any of them.
+It knows where requests of OpenAI's two APIs, Azure's, Anthropic's, Ollama's, Bedrock's and Gemini's come to; scripts
+speak for any of them.
 
     async with FakeProvider() as fake:
         fake.script = chat(["Hel", "lo"])
@@ -36,6 +36,8 @@ CHAT_PATHS = frozenset(
         "/v1/messages",
         "/api/chat",
         "/openai/v1/chat/completions",
+        "/v1/responses",
+        "/openai/v1/responses",
         "/v1/embeddings",
         "/api/embed",
         "/openai/v1/embeddings",

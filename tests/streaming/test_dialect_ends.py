@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from rillgate.domain.ends import End
-from tests.fakes import script_anthropic, script_bedrock, script_gemini, script_ollama
+from tests.fakes import script_anthropic, script_bedrock, script_gemini, script_ollama, script_openai_responses
 from tests.fakes.clients import RawClient
 from tests.fakes.clock import FakeClock
 from tests.fakes.exchange import Script
@@ -348,6 +348,7 @@ SCRIPTS: dict[str, Script] = {
     "ollama": script_ollama.lines(["Hel", "lö"]),
     "bedrock": script_bedrock.bedrock(["Hel", "lö"]),
     "gemini": script_gemini.gemini(["Hel", "lö"]),
+    "openai_responses": script_openai_responses.response(["Hel", "lö"]),
 }
 
 

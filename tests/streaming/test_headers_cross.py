@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.exchange import Script
 from tests.fakes.gateway import CHAT, chat_body, gateway_for
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Chunk, Done, Finish, Head, Role
 from tests.fakes.script_anthropic import message
 from tests.fakes.script_gemini import gemini
+from tests.fakes.script_openai_responses import response
 from tests.streaming.asking import ask
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +94,7 @@ async def test_headers_of_a_provider_do_not_reach_a_client() -> None:
         assert {name.lower() for name, _ in got.headers.pairs} <= CROSSED
 
 
-@pytest.mark.parametrize("kind", ["anthropic", "ollama", "bedrock", "gemini"])
+@pytest.mark.parametrize("kind", ["anthropic", "ollama", "bedrock", "gemini", "openai_responses"])
 async def test_address_that_a_client_names_is_never_asked(kind: str) -> None:
     """An image by its address goes, as text, to a provider that takes addresses; elsewhere its field is refused."""
     async with FakeProvider() as named, FakeProvider() as fake:
@@ -104,9 +106,10 @@ async def test_address_that_a_client_names_is_never_asked(kind: str) -> None:
             {"providers__fake__api_key": "none", "providers__fake__region": "eu-central-1"} if kind == "bedrock" else {}
         )
         async with gateway_for(fake, providers__fake__kind=kind, **more) as g:
-            fake.script = gemini(["hi"]) if kind == "gemini" else message(["hi"])
+            scripts: dict[str, Script] = {"gemini": gemini(["hi"]), "openai_responses": response(["hi"])}
+            fake.script = scripts.get(kind, message(["hi"]))
             got = await ask(g, "POST", CHAT, json=body)
-            if kind in ("anthropic", "gemini"):
+            if kind in ("anthropic", "gemini", "openai_responses"):
                 assert got.status == 200
             else:
                 assert got.status == 400

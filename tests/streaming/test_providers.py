@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.fakes import script_gemini as google
+from tests.fakes import script_openai_responses as openai
 from tests.fakes.exchange import Exchange, Script
 from tests.fakes.gateway import CHAT, chat_body, gateway_for
 from tests.fakes.provider import FakeProvider
@@ -30,7 +31,7 @@ from tests.streaming.asking import ask
 
 pytestmark = pytest.mark.anyio
 
-ANTHROPIC, OLLAMA, GEMINI = KINDS = ("anthropic", "ollama", "gemini")
+ANTHROPIC, OLLAMA, GEMINI, RESPONSES = KINDS = ("anthropic", "ollama", "gemini", "openai_responses")
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 CALLED = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Köln"}'}}
 SCRIPTS: dict[str, Script] = {
@@ -41,11 +42,15 @@ SCRIPTS: dict[str, Script] = {
     "gemini": google.gemini(
         ["Hel", "lö"], thoughts=["hm"], calls=[google.call("weather", {"city": "Köln"}, "toolu_1")]
     ),
+    "openai_responses": openai.response(
+        ["Hel", "lö"], thoughts=["hm"], calls=[openai.Call("toolu_1", "weather", ['{"city"', ':"Köln"}'])]
+    ),
 }
 PATHS = {
     "anthropic": "/v1/messages",
     "ollama": "/api/chat",
     "gemini": "/v1beta/models/fake-model:streamGenerateContent",
+    "openai_responses": "/v1/responses",
 }
 
 
@@ -175,6 +180,10 @@ async def test_key_and_version_go_to_anthropic_and_the_cap_with_them() -> None:
             502,
             "upstream_auth",
         ),
+        (RESPONSES, openai.failed("invalid_prompt", "flagged"), 400, "invalid_prompt"),
+        (RESPONSES, openai.error("rate_limit_exceeded", "slow down"), 429, "rate_limit_exceeded"),
+        (RESPONSES, openai.refuses_chat(), 404, "model_not_found"),
+        (RESPONSES, Error(401, {"error": {"message": "Incorrect API key provided: sk-fake"}}), 502, "upstream_auth"),
     ],
 )
 async def test_error_before_the_first_event_keeps_its_status(kind: str, script: Any, status: int, code: str) -> None:
@@ -186,6 +195,7 @@ async def test_error_before_the_first_event_keeps_its_status(kind: str, script: 
         assert b"sk-fake" not in got.body
 
 
+BEGUN = [openai.CREATED_EVENT, *list(openai.message(0, ["Hel"]))[:3]]
 OPENED = [MessageStart(usage()), block_start(0, {"type": "text", "text": ""}), block_delta(0, "text_delta", text="Hel")]
 
 
@@ -201,6 +211,10 @@ OPENED = [MessageStart(usage()), block_start(0, {"type": "text", "text": ""}), b
         (GEMINI, [google.Part({"text": "Hel"}), google.Broken()], "upstream_overloaded"),
         (GEMINI, [google.Part({"text": "Hel"})], "upstream_truncated"),
         (GEMINI, [google.Part({"text": "Hel"}), Reset()], "upstream_truncated"),
+        (RESPONSES, [*BEGUN, openai.failed()], "upstream_error"),
+        (RESPONSES, [*BEGUN, openai.error("rate_limit_exceeded")], "rate_limit_exceeded"),
+        (RESPONSES, BEGUN, "upstream_truncated"),
+        (RESPONSES, [*BEGUN, Reset()], "upstream_truncated"),
     ],
 )
 async def test_stream_that_breaks_ends_with_an_error_and_no_done(kind: str, script: Any, code: str) -> None:
@@ -220,6 +234,7 @@ async def test_stream_that_breaks_ends_with_an_error_and_no_done(kind: str, scri
         (ANTHROPIC, [MessageStart(usage()), *text_block(0, [" a"] * 40), message_delta("end_turn", 40), MESSAGE_STOP]),
         (OLLAMA, [*[Line(" a")] * 40, done(output_tokens=40)]),
         (GEMINI, [*[google.Part({"text": " a"})] * 40, google.Part({"text": ""}, "STOP", google.usage(9, 40))]),
+        (RESPONSES, openai.response([" a"] * 40, counts=openai.usage(9, 40))),
     ],
 )
 async def test_provider_that_ignores_its_cap_is_cut(kind: str, script: Any) -> None:

@@ -21,7 +21,7 @@ from rillgate.dialects import responses as responses_dialect
 from rillgate.dialects import ui_stream as ui_stream_dialect
 from rillgate.dialects.responses_reasoning import sealed
 from rillgate.dialects.whole import Opaque, Thought
-from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN
+from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN, OPENAI_ORIGIN
 from rillgate.domain.errors import ClientError
 from rillgate.domain.kept_reasoning import seal
 from rillgate.domain.ports import Provider
@@ -223,7 +223,6 @@ def ui_after(*parts: Fields) -> Fields:
     return {"messages": [*ui()["messages"], answer, *ui()["messages"]]}
 
 
-OF_GOOGLE: Final[Fields] = {"data": "c2ln", "format": GOOGLE_ORIGIN}
 KEPT: Final[Fields] = {"providerMetadata": {"rillgate": {"signature": "c2ln", "format": ANTHROPIC_ORIGIN}}}
 UI_STREAM: Final[Mapping[str, Pair]] = {
     "text": (ui(), ui({"type": "text", "text": "Hello"})),
@@ -256,35 +255,45 @@ MODELS: Final[Mapping[str, str]] = {
     "ollama": "qwen3",
     "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0",
     "gemini": "gemini-3.8-flash",
+    "openai_responses": "gpt-6-luna",
 }
-# Reasoning that Google's models signed, which no other family takes back.
-GOOGLES: Final[Mapping[str, Pair]] = {
-    "chat_completions": (
-        said("Hello"),
-        said("Hello", reasoning_details=[{"type": "reasoning.encrypted", "data": "c2ln", "format": GOOGLE_ORIGIN}]),
-    ),
-    "messages": (
-        said("Hello"),
-        after(
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "text", "text": "Hello"},
-                    {"type": "redacted_thinking", "data": seal(GOOGLE_ORIGIN, None, "c2ln")},
-                ],
-            },
-            {"role": "user", "content": "So?"},
+# Families whose providers take back nothing but their own.
+OF_FAMILIES: Final = {"gemini": GOOGLE_ORIGIN, "openai_responses": OPENAI_ORIGIN}
+
+
+def kept_by(origin: str) -> Mapping[str, Pair]:
+    """Reasoning that one family's models encrypted."""
+    return {
+        "chat_completions": (
+            said("Hello"),
+            said("Hello", reasoning_details=[{"type": "reasoning.encrypted", "data": "c2ln", "format": origin}]),
         ),
-    ),
-    "responses": (
-        further(),
-        further({**THINKING, "summary": [], "encrypted_content": sealed(Opaque("c2ln", GOOGLE_ORIGIN))}),
-    ),
-    "ui_stream": (
-        ui_after(),
-        ui_after({"type": "reasoning", "text": "", "providerMetadata": {"rillgate": OF_GOOGLE}}),
-    ),
-}
+        "messages": (
+            said("Hello"),
+            after(
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "text", "text": "Hello"},
+                        {"type": "redacted_thinking", "data": seal(origin, None, "c2ln")},
+                    ],
+                },
+                {"role": "user", "content": "So?"},
+            ),
+        ),
+        "responses": (
+            further(),
+            further({**THINKING, "summary": [], "encrypted_content": sealed(Opaque("c2ln", origin))}),
+        ),
+        "ui_stream": (
+            ui_after(),
+            ui_after(
+                {"type": "reasoning", "text": "", "providerMetadata": {"rillgate": {"data": "c2ln", "format": origin}}}
+            ),
+        ),
+    }
+
+
 CAPS: Final = {"max_tokens"}  # ours goes out instead
 
 
@@ -310,8 +319,8 @@ def test_matrix_cell_is_what_happens(dialect: str, column: Any, name: str, word:
     """Passed: there as it was said; translated: another body; dropped: the same body; refused: 400, by its name."""
     provider: Provider = column.provider
     without, with_ = PARSERS[dialect][0][name]
-    if (provider.dialect, name) == ("gemini", "reasoning_kept"):
-        without, with_ = GOOGLES[dialect]
+    if name == "reasoning_kept" and provider.dialect in OF_FAMILIES:
+        without, with_ = kept_by(OF_FAMILIES[provider.dialect])[dialect]
     plain = built(dialect, provider, without)
     match word:
         case "passed":

@@ -60,6 +60,12 @@ def _openai(name: str, settings: ProviderSettings) -> Provider:
     return OpenAIProvider(name, own_host=settings.is_openai_itself)
 
 
+def _openai_responses(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.openai_responses import OpenAIResponsesProvider  # noqa: PLC0415 # only where it is configured
+
+    return OpenAIResponsesProvider(name)
+
+
 def _anthropic(name: str, settings: ProviderSettings) -> Provider:
     from rillgate.providers.anthropic import AnthropicProvider  # noqa: PLC0415 # only where it is configured
 
@@ -93,6 +99,7 @@ def _azure(name: str, settings: ProviderSettings) -> Provider:
 _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {
     "embedded": _openai,
     "openai": _openai,
+    "openai_responses": _openai_responses,
     "anthropic": _anthropic,
     "ollama": _ollama,
     "bedrock": _bedrock,

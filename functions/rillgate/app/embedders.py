@@ -49,6 +49,7 @@ def _bedrock(name: str, settings: ProviderSettings) -> Provider:
 
 _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {
     "openai": _openai,
+    "openai_responses": _openai,
     "azure": _azure,
     "ollama": _ollama,
     "gemini": _gemini,

@@ -27,7 +27,11 @@ _KIND_FAMILIES = {
     "bedrock": "aws",
     "gemini": "google",
 }
-_KIND_DEFAULTS = {"anthropic": "anthropic", "openai": "openai"}  # where the provider names no host
+_KIND_DEFAULTS = {
+    "anthropic": "anthropic",
+    "openai": "openai",
+    "openai_responses": "openai",
+}  # where the provider names no host
 _HOST_FAMILIES = {
     "api.anthropic.com": "anthropic",
     "api.arcee.ai": "arcee",

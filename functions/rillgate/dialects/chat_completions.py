@@ -162,12 +162,13 @@ class ChatCompletionsEncoder:
         if calls is None:
             calls = self._calls[delta.choice] = ToolCalls(made_up_ids(self._request_id, delta.choice))
         piece = calls.take(delta)
+        kind, said = ("custom", "input") if piece.custom else ("function", "arguments")
         call: dict[str, Any] = {"index": piece.position}
         if piece.call_id is None:
-            call["function"] = {"arguments": piece.arguments}
+            call[kind] = {said: piece.arguments}
         else:
-            call |= {"id": piece.call_id, "type": "function"}
-            call["function"] = {"name": piece.name, "arguments": piece.arguments}
+            call |= {"id": piece.call_id, "type": kind}
+            call[kind] = {"name": piece.name, said: piece.arguments}
         return self._chunk(delta.choice, {"tool_calls": [call]})
 
     def _empty_arguments(self, choice: int) -> bytes:
@@ -274,6 +275,8 @@ def _message(choice: Choice) -> dict[str, Any]:
 
 
 def _call_object(call: Called) -> dict[str, Any]:
+    if call.custom:
+        return {"id": call.call_id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     return {
         "id": call.call_id,
         "type": "function",

@@ -1,7 +1,8 @@
 """Reasoning that its family wants back, in the one field of this API that clients keep and do not read.
 
 `encrypted_content` of a reasoning item holds base64url of JSON: what `reasoning_details` says of it, with the family in
-`format`. Nothing in it is secret. What we did not write is OpenAI's own, and stays as it is.
+`format`. Nothing in it is secret. What we did not write is OpenAI's own, and stays as it is; so does what OpenAI said
+that belongs to no certain call.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 import msgspec
 
 from rillgate.dialects.whole import Opaque, Thought
+from rillgate.domain.delta import OPENAI_ORIGIN
 from rillgate.wire.loose_json import json_bytes
 
 PREFIX = "rillgate."
-OPENAI_ORIGIN = "openai-responses-v1"  # of what only OpenAI can read, as OpenRouter names it
 
 
 def sealed(thought: Thought | Opaque) -> str:
@@ -24,7 +25,7 @@ def sealed(thought: Thought | Opaque) -> str:
     Shape: Thought("Hm.", "c2ln", "anthropic-claude-v1") → "rillgate.eyJ0eXBlIjoi…"
     """
     if isinstance(thought, Opaque):
-        if thought.origin == OPENAI_ORIGIN:
+        if thought.origin == OPENAI_ORIGIN and not thought.call_id:
             return thought.data
         detail = {"type": "reasoning.encrypted", "data": thought.data, "format": thought.origin}
         if thought.call_id:

@@ -82,7 +82,8 @@ def _translated(original: Mapping[str, Any]) -> dict[str, Any]:
         "messages": translated_input(original.get("input"), optional_string(original, "instructions")),
         "temperature": optional_number(original, "temperature", 0, 2),
         "top_p": optional_number(original, "top_p", 0, 1),
-        "reasoning_effort": _reasoning_effort(original),
+        "reasoning_effort": _reasoning(original, "effort"),
+        "reasoning_summary": _reasoning(original, "summary"),
         "user": optional_string(original, "user"),
         "safety_identifier": optional_string(original, "safety_identifier"),
         "service_tier": optional_string(original, "service_tier"),
@@ -95,13 +96,12 @@ def _translated(original: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _reasoning_effort(original: Mapping[str, Any]) -> str | None:
-    """How much to think. A summary is said wherever a model shows what it thinks, asked for or not."""
-    reasoning = optional_object(original, "reasoning")
-    effort = reasoning.get("effort")
-    if effort is not None and not isinstance(effort, str):
-        raise wrong_type("reasoning.effort", "a string", effort)
-    return effort
+def _reasoning(original: Mapping[str, Any], name: str) -> str | None:
+    """How much to think, and how to tell of it. Where a model shows what it thinks anyway, that is told unasked."""
+    said = optional_object(original, "reasoning").get(name)
+    if said is not None and not isinstance(said, str):
+        raise wrong_type(f"reasoning.{name}", "a string", said)
+    return said
 
 
 def _tools(original: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,12 +15,15 @@ from rillgate.domain.delta import ToolDelta
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
-    """A fragment of the call at `position`; id and name are set where it begins and None elsewhere."""
+    """A fragment of the call at `position`; id and name are set where it begins and None elsewhere. `custom` as in a
+    delta, for every fragment of such a call.
+    """
 
     position: int
     call_id: str | None
     name: str | None
     arguments: str
+    custom: bool = False
 
 
 class ToolCalls:
@@ -34,7 +37,8 @@ class ToolCalls:
         self._made_up = made_up
         self._at: dict[int, int] = {}  # the provider's number → the position of the call that it stands for now
         self._ids: list[str] = []  # as the provider gave them, "" for none
-        self._with_arguments: set[int] = set()
+        self._with_arguments: set[int] = set()  # or without need of any: free text may be empty
+        self._custom: set[int] = set()
 
     def take(self, delta: ToolDelta) -> Piece:
         """One fragment.
@@ -47,11 +51,15 @@ class ToolCalls:
         if position is None or begins:
             position = self._at[delta.index] = len(self._ids)
             self._ids.append(delta.call_id or "")
-        if delta.arguments:
+            if delta.custom:
+                self._custom.add(position)
+        custom = position in self._custom
+        if delta.arguments or custom:
             self._with_arguments.add(position)
         if not begins:
-            return Piece(position, None, None, delta.arguments)
-        return Piece(position, delta.call_id or f"{self._made_up}_{position}", delta.name or "", delta.arguments)
+            return Piece(position, None, None, delta.arguments, custom)
+        call_id = delta.call_id or f"{self._made_up}_{position}"
+        return Piece(position, call_id, delta.name or "", delta.arguments, custom)
 
     def without_arguments(self) -> list[int]:
         """The positions of calls that said none, whose JSON text is thus still to be said."""

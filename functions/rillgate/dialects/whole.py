@@ -51,11 +51,12 @@ class Opaque(msgspec.Struct):
 
 
 class Called(msgspec.Struct):
-    """A tool call; `arguments` is JSON text."""
+    """A tool call; `arguments` is JSON text, or free text for a custom tool."""
 
     call_id: str
     name: str
     arguments: str = ""
+    custom: bool = False
 
 
 Block = Said | Refused | Thought | Opaque | Called
@@ -121,7 +122,7 @@ class Choice:
     def _call(self, delta: ToolDelta) -> None:
         piece = self._calls.take(delta)
         if piece.call_id is not None:
-            self._called.append(Called(piece.call_id, piece.name or ""))
+            self._called.append(Called(piece.call_id, piece.name or "", custom=piece.custom))
             self.blocks.append(self._called[-1])
         self._called[piece.position].arguments += piece.arguments
 

@@ -13,6 +13,7 @@ from rillgate.domain.usage import Usage
 
 ANTHROPIC_ORIGIN = "anthropic-claude-v1"  # of signatures and opaque reasoning, Bedrock's Claude included
 GOOGLE_ORIGIN = "google-gemini-v1"  # of Gemini's thought signatures
+OPENAI_ORIGIN = "openai-responses-v1"  # of what only OpenAI can read, as OpenRouter names it
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -61,14 +62,19 @@ class RefusalDelta(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-class ToolDelta(msgspec.Struct, frozen=True, gc=False):
-    """A fragment of one tool call. `call_id` and `name` come once; `arguments` concatenate to JSON text."""
+class ToolDelta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A fragment of one tool call. `call_id` and `name` come once; `arguments` concatenate to JSON text.
+
+    Attributes:
+        custom: the tool takes free text (a custom tool of OpenAI's), and `arguments` is that.
+    """
 
     choice: int
     index: int
     call_id: str | None
     name: str | None
     arguments: str
+    custom: bool = False
 
 
 class EmbeddingDelta(msgspec.Struct, frozen=True):

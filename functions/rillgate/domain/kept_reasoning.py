@@ -1,16 +1,17 @@
 """Reasoning that one family made, kept by a client that speaks another family's dialect, until it goes back.
 
-A client of Anthropic's sends back whatever stands in a `redacted_thinking` block, unread. So what Google's models want
-back travels there too, with its family's name and the tool call that it belongs to in front. Anthropic's own data is
-base64 and holds no colon, so the two cannot be mistaken for each other. Pure; both sides of the house use it.
+A client of Anthropic's sends back whatever stands in a `redacted_thinking` block, unread. So what the models of Google
+and OpenAI want back travels there too, with its family's name and the tool call that it belongs to in front.
+Anthropic's own data is base64 and holds no colon, so the two cannot be mistaken for each other. Pure; both sides of the
+house use it.
 """
 
 from __future__ import annotations
 
-from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN
+from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN, OPENAI_ORIGIN
 
 SEPARATOR = ":"
-CARRIED = frozenset({GOOGLE_ORIGIN})  # families whose providers take back what they gave
+CARRIED = frozenset({GOOGLE_ORIGIN, OPENAI_ORIGIN})  # families whose providers take back what they gave
 
 
 def seal(origin: str, call_id: str | None, data: str) -> str | None:

@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from rillgate.domain.delta import GOOGLE_ORIGIN
+from rillgate.domain.delta import GOOGLE_ORIGIN, OPENAI_ORIGIN
 from rillgate.domain.errors import ClientError
 
 CACHE_TTL_DEFAULT = "5m"
+WITH_CALLS = frozenset({GOOGLE_ORIGIN, OPENAI_ORIGIN})  # families whose reasoning belongs to a certain call
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -150,7 +151,7 @@ def conversation_of(fields: Mapping[str, Any]) -> Conversation:
             else:
                 system.extend(texts)
         elif role == "assistant":
-            parts = (*_reasoning(message), *_parts(message, where), *_calls(message, where))
+            parts = (*reasoning_of(message), *_parts(message, where), *_calls(message, where))
             names.update((part.call_id, part.name) for part in parts if isinstance(part, ToolCall))
             turns.append(Turn("assistant", parts))
         elif role in ("tool", "function"):
@@ -246,7 +247,7 @@ def _base64(data: str, where: str) -> str:
     return data
 
 
-def _reasoning(message: Mapping[str, Any]) -> Iterator[Reasoning]:
+def reasoning_of(message: Mapping[str, Any]) -> Iterator[Reasoning]:
     """What the model thought before it spoke: with its proof where the client kept that, else the bare text."""
     details = message.get("reasoning_details")
     found = [_detail(detail) for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
@@ -264,7 +265,7 @@ def _detail(detail: Mapping[str, Any]) -> Reasoning:
         value = detail.get(key)
         return value if isinstance(value, str) else ""
 
-    call_id = said("id") if said("format") == GOOGLE_ORIGIN else ""  # elsewhere it is the entry's own
+    call_id = said("id") if said("format") in WITH_CALLS else ""  # elsewhere it is the entry's own
     return Reasoning(said("text") or said("summary"), said("signature"), said("data"), said("format"), call_id)
 
 

@@ -33,7 +33,7 @@ def plain_fields(fields: Mapping[str, Any], *, own_host: bool) -> dict[str, Any]
     Args:   own_host: True for OpenAI's and Azure's own hosts, which refuse every field that they do not know.
     Raises: ClientError: a part or a tool that these servers have no word for.
     """
-    left_out = {"cache_control", *(NEVER_OWN_HOST if own_host else ONLY_OWN_HOST)}
+    left_out = {"cache_control", "reasoning_summary", *(NEVER_OWN_HOST if own_host else ONLY_OWN_HOST)}
     plain = {key: value for key, value in fields.items() if key not in left_out}
     plain["messages"] = list(_messages(fields["messages"], own_host=own_host))
     if fields.get("tools"):
@@ -44,7 +44,7 @@ def plain_fields(fields: Mapping[str, Any], *, own_host: bool) -> dict[str, Any]
         plain["response_format"] = _strict(fields["response_format"])
     user = fields.get("safety_identifier")
     if isinstance(user, str):
-        plain["safety_identifier" if own_host else "user"] = _identifier(user)
+        plain["safety_identifier" if own_host else "user"] = identifier(user)
     return plain
 
 
@@ -100,12 +100,12 @@ def _tool(tool: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _strict(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer's form, held to its schema where OpenAI can do that: other dialects always promise it."""
     wrapped = given.get("json_schema")
-    if not isinstance(wrapped, dict) or wrapped.get("strict") is not None or not _is_closed(wrapped.get("schema")):
+    if not isinstance(wrapped, dict) or wrapped.get("strict") is not None or not is_closed(wrapped.get("schema")):
         return given
     return {**given, "json_schema": {**wrapped, "strict": True}}
 
 
-def _is_closed(schema: Any) -> bool:
+def is_closed(schema: Any) -> bool:
     """Whether every object in it requires all of its properties and no others, which is what `strict` takes."""
     waiting = [schema]
     while waiting:  # a stack and not a recursion: how deep a schema goes is the client's choice
@@ -127,7 +127,7 @@ def _names(schema: Mapping[str, Any]) -> list[str]:
     return [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
 
 
-def _identifier(user: str) -> str:
+def identifier(user: str) -> str:
     """The same name for the same user, within OpenAI's bound."""
     return user if len(user) <= IDENTIFIER_CHARS_MAX else hashlib.sha256(user.encode()).hexdigest()
 

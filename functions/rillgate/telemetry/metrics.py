@@ -28,7 +28,12 @@ OTHER_MODEL = "other"
 STORE_FAILED = "budget_unavailable"  # the reason of a refusal that no budget is to blame for
 
 # What OpenTelemetry calls providers of a kind; the others are called by the kind itself.
-PROVIDER_NAMES: Final = {"bedrock": "aws.bedrock", "gemini": "gcp.gemini", "azure": "azure.ai.openai"}
+PROVIDER_NAMES: Final = {
+    "openai_responses": "openai",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "azure": "azure.ai.openai",
+}
 OPERATION: Final = "chat"
 MODALITY: Final = "unknown"  # no provider's usage is broken down by it
 OPERATIONS: Final = ("authorize", "extend", "settle")  # of the ledger

@@ -19,6 +19,7 @@ from rillgate.providers.features import FEATURES
 from rillgate.providers.gemini import GeminiProvider
 from rillgate.providers.ollama import OllamaProvider
 from rillgate.providers.openai import OpenAIProvider
+from rillgate.providers.openai_responses import OpenAIResponsesProvider
 from tests.fakes.clock import FakeClock
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-real-secret"}
@@ -30,6 +31,7 @@ CLASSES = {
     "bedrock": BedrockProvider,
     "gemini": GeminiProvider,
     "azure": AzureProvider,
+    "openai_responses": OpenAIResponsesProvider,
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rillgate.domain.delta import (
     ANTHROPIC_ORIGIN,
     GOOGLE_ORIGIN,
+    OPENAI_ORIGIN,
     Delta,
     FinishDelta,
     OpaqueReasoningDelta,
@@ -33,7 +34,7 @@ CONTENT: st.SearchStrategy[Delta] = st.one_of(
         OpaqueReasoningDelta,
         st.just(0),
         st.text("abc", min_size=1, max_size=3),
-        st.just(GOOGLE_ORIGIN),
+        st.sampled_from([GOOGLE_ORIGIN, OPENAI_ORIGIN]),
         st.none() | st.text("ab:", min_size=1, max_size=3),
     ),
     st.builds(UsageDelta, st.builds(Usage, st.just(1), st.just(2))),

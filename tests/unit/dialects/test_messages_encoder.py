@@ -145,7 +145,7 @@ def streamed(*deltas: Delta) -> list[dict[str, Any]]:
             [
                 ReasoningDelta(0, "hm"),
                 SignatureDelta(0, "s", "google-gemini-v1"),
-                OpaqueReasoningDelta(0, "xyz", "openai-responses-v1"),
+                OpaqueReasoningDelta(0, "xyz", "xai-responses-v1"),
                 TextDelta(0, "a"),
                 FinishDelta(0, "content_filter"),
             ],

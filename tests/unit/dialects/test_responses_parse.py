@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from rillgate.dialects.responses import parse
-from rillgate.dialects.responses_reasoning import OPENAI_ORIGIN, opened, sealed
+from rillgate.dialects.responses_reasoning import opened, sealed
 from rillgate.dialects.whole import Opaque, Thought
-from rillgate.domain.delta import ANTHROPIC_ORIGIN
+from rillgate.domain.delta import ANTHROPIC_ORIGIN, OPENAI_ORIGIN
 from rillgate.domain.errors import ClientError
 
 Fields = dict[str, Any]
@@ -156,6 +156,7 @@ def test_parse_tools_their_choice_and_the_answers_form_are_nested() -> None:
         "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}},
         "verbosity": "low",
         "reasoning_effort": "low",
+        "reasoning_summary": "auto",
         "temperature": 0.5,
         "top_p": 0.9,
         "safety_identifier": "u",

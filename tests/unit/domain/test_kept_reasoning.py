@@ -28,5 +28,5 @@ def test_anthropics_own_is_kept_as_it_is(data: str) -> None:
 
 def test_family_that_nobody_serves_is_not_kept() -> None:
     """It would come back to the wrong one."""
-    assert seal("openai-responses-v1", None, "x") is None
-    assert unseal("openai-responses-v1::x") == (ANTHROPIC_ORIGIN, "", "openai-responses-v1::x")
+    assert seal("xai-responses-v1", None, "x") is None
+    assert unseal("xai-responses-v1::x") == (ANTHROPIC_ORIGIN, "", "xai-responses-v1::x")

@@ -15,6 +15,7 @@ from rillgate.app.settings.types import (
     OLLAMA_BASE_URL,
     OLLAMA_PORT,
     OPENAI_BASE_URL,
+    OPENAI_KINDS,
     ProviderSettings,
 )
 from rillgate.upstream import aws_sources
@@ -43,7 +44,7 @@ PROVIDER_VARIABLES = frozenset(
 )
 # What a kind needs to be found, for the refusal of a RILLGATE_BACKEND that is not.
 _NEEDS = {
-    "openai": "OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys",
+    **dict.fromkeys(OPENAI_KINDS, "OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys"),
     "anthropic": "ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for a server without keys",
     "gemini": "GEMINI_API_KEY, or GOOGLE_GEMINI_BASE_URL for a server without keys",
     "azure": "AZURE_OPENAI_ENDPOINT, and AZURE_OPENAI_API_KEY unless there is an identity of Entra",
@@ -63,6 +64,8 @@ def found_providers(environ: Environ, backend: str | None) -> tuple[dict[str, Pr
     notices: list[str] = []
     providers: dict[str, ProviderSettings] = {}
     for kind, find in _FINDERS.items():
+        if kind == "openai" and backend == "openai_responses":
+            continue  # its variables name the same server: all names would be ambiguous
         provider = find(environ, backend == kind, notices)
         if provider is not None:
             providers[kind] = provider
@@ -138,6 +141,13 @@ def _openai(environ: Environ, named: bool, notices: list[str]) -> ProviderSettin
     return _by_key_and_url(environ, "openai", OPENAI_BASE_URL, "OPENAI_BASE_URL", ("OPENAI_API_KEY",))
 
 
+def _openai_responses(environ: Environ, named: bool, notices: list[str]) -> ProviderSettings | None:
+    """The same by its other API, where that is asked for by name."""
+    if not named:
+        return None
+    return _by_key_and_url(environ, "openai_responses", OPENAI_BASE_URL, "OPENAI_BASE_URL", ("OPENAI_API_KEY",))
+
+
 def _anthropic(environ: Environ, named: bool, notices: list[str]) -> ProviderSettings | None:
     """Anthropic or a compatible server, by the variables that Anthropic's own SDK reads."""
     keys = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
@@ -164,7 +174,7 @@ def _by_key_and_url(
     address = _checked(url_variable, http_url, base_url) if base_url else own_url
     provider = ProviderSettings(
         kind,
-        base_url=address if kind == "openai" else without_version(address),
+        base_url=address if kind in OPENAI_KINDS else without_version(address),
         api_key=_checked(key_variable, header_safe, environ[key_variable]) if key_variable else None,
         found_in=key_variable or url_variable,
         bearer=key_variable == "ANTHROPIC_AUTH_TOKEN",
@@ -225,6 +235,7 @@ def _azure(environ: Environ, named: bool, notices: list[str]) -> ProviderSetting
 
 _FINDERS: Mapping[str, Callable[[Environ, bool, list[str]], ProviderSettings | None]] = {
     "openai": _openai,
+    "openai_responses": _openai_responses,
     "anthropic": _anthropic,
     "ollama": _ollama,
     "bedrock": _bedrock,

@@ -25,12 +25,13 @@ from rillgate.app.settings.types import (
     OLLAMA_BASE_URL,
     OLLAMA_PORT,
     OPENAI_BASE_URL,
+    OPENAI_KINDS,
     DefaultModel,
     ProviderSettings,
 )
 
 BASE_URLS = {
-    "openai": OPENAI_BASE_URL,
+    **dict.fromkeys(OPENAI_KINDS, OPENAI_BASE_URL),
     "anthropic": ANTHROPIC_BASE_URL,
     "ollama": OLLAMA_BASE_URL,
     "gemini": GEMINI_BASE_URL,
@@ -38,7 +39,11 @@ BASE_URLS = {
 
 AZURE_KEYS = ["api_version", "tenant_id", "client_id", "client_secret"]
 _ANY_BACKEND = f"set it to {', '.join(KINDS[:-1])} or {KINDS[-1]}"
-_KEY_OF = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
+_KEY_OF = {
+    **dict.fromkeys(OPENAI_KINDS, "OPENAI_API_KEY"),
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+}
 
 
 def read_providers(
@@ -120,7 +125,7 @@ def _base_url(tree: Tree, name: str, kind: str, environ: Mapping[str, str], regi
         return azure_resource(given)
     if kind != "bedrock":
         address = given or BASE_URLS[kind]
-        return address if kind == "openai" else without_version(address)
+        return address if kind in OPENAI_KINDS else without_version(address)
     signed = tree.value(*path, "api_key") in (None, "none")
     if region is None and (given is None or signed):
         raise tree.error(path, "has no region", 'add one, such as region = "eu-central-1", or set AWS_REGION')

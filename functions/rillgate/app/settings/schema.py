@@ -16,7 +16,7 @@ from rillgate.domain.price import USD_PER_MILLION_MAX
 SECONDS_MAX = 86_400  # one day: every duration then fits the kernel's 32-bit milliseconds twice over
 COUNT_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 
-KINDS = ("embedded", "openai", "anthropic", "ollama", "bedrock", "gemini", "azure")
+KINDS = ("embedded", "openai", "anthropic", "ollama", "bedrock", "gemini", "azure", "openai_responses")
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from rillgate.domain.request import Endpoint, Timeouts
 
 EMBEDDED_MODEL = "smollm2-135m"  # the alias of the one model that the kind `embedded` has
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+OPENAI_KINDS = ("openai", "openai_responses")  # OpenAI's two APIs, at the same addresses
 OPENAI_MODEL_DEFAULT = "gpt-6-luna"  # small, cheap, and open to every account; gpt-4.1-mini ends in January 2027
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 ANTHROPIC_MODEL_DEFAULT = "claude-haiku-4-5"  # likewise
@@ -111,7 +112,7 @@ class ProviderSettings:
     @property
     def is_openai_itself(self) -> bool:
         """Whether OpenAI's own host answers, and not one that is compatible with it."""
-        return self.kind == "openai" and urlsplit(self.base_url).hostname == "api.openai.com"
+        return self.kind in OPENAI_KINDS and urlsplit(self.base_url).hostname == "api.openai.com"
 
     @property
     def is_anthropic_itself(self) -> bool:

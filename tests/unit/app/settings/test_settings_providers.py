@@ -49,6 +49,13 @@ def found(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, tuple[str, st
             },
         ),
         ({"RILLGATE_BACKEND": "embedded"}, {"embedded": ("embedded", "", None)}),
+        (
+            {"OPENAI_API_KEY": "k-1", "OLLAMA_HOST": "box", "RILLGATE_BACKEND": "openai_responses"},
+            {
+                "openai_responses": ("openai_responses", "https://api.openai.com/v1", "k-1"),
+                "ollama": ("ollama", "http://box:11434", None),
+            },
+        ),
         ({"ANTHROPIC_API_KEY": "k-2"}, {"anthropic": ("anthropic", "https://api.anthropic.com", "k-2")}),
         (
             {"ANTHROPIC_AUTH_TOKEN": "k-3", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1/v1/"},
@@ -246,8 +253,9 @@ def test_backend_variable_chooses_the_default_provider(
             None,
             "'azure' needs AZURE_OPENAI_ENDPOINT, and AZURE_OPENAI_API_KEY unless there is an identity of Entra; set",
         ),
+        ("openai_responses", None, "'openai_responses' needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server without"),
         ("OpenAI", None, "unknown value 'OpenAI'; did you mean 'openai'?"),
-        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama, bedrock, gemini or azure"),
+        ("x", None, "unknown value 'x'; set it to embedded, openai, anthropic, ollama, bedrock, gemini, azure or"),
         ("embedded", LAB, "rillgate.toml has no provider of kind 'embedded'; add one with kind = \"embedded\" under"),
     ],
 )
@@ -487,6 +495,7 @@ def test_provider_gemini_takes_the_key_that_googles_sdk_takes(tmp_path: Path) ->
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "ap-northeast-1"}, "apac.amazon.nova-lite-v1:0"),
         ({"RILLGATE_BACKEND": "bedrock", "AWS_REGION": "sa-east-1"}, "amazon.nova-lite-v1:0"),
         ({"OPENAI_API_KEY": "k"}, "gpt-6-luna"),
+        ({"OPENAI_API_KEY": "k", "RILLGATE_BACKEND": "openai_responses"}, "gpt-6-luna"),
         ({"GEMINI_API_KEY": "k"}, "gemini-flash-lite-latest"),
         ({"GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:1"}, None),
         ({}, "smollm2-135m"),
