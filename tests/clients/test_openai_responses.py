@@ -22,7 +22,7 @@ from tests.fakes.exchange import Exchange
 from tests.fakes.gateway import gateway_for
 from tests.fakes.provider import FakeProvider
 from tests.fakes.script import Error
-from tests.fakes.script_openai_responses import Call, error, failed, response, usage
+from tests.fakes.script_openai_responses import Call, error, failed, refuses_tools, response, usage
 from tests.unit.dialects.sdk_support import RESPONSE_EVENT, response_events
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +46,7 @@ EVERYTHING = [
     response([], calls=[Call("call_1", "sql", ["select ", "1"], custom=True)]),
 ]
 UNTYPED = {"obfuscation", "store"}  # that OpenAI sends, and its SDK has no fields for
+KINDS = ("openai_responses", "azure")  # asked for, and found out by itself
 RESULTS = {"call_1": "rain", "call_2": "sun"}
 
 
@@ -163,6 +164,9 @@ FIRST = response(
 
 async def strict(exchange: Exchange) -> None:
     """As OpenAI where it keeps nothing: what the model thought must stand before what it led to, without an id."""
+    if exchange.path.endswith("/chat/completions"):
+        await refuses_tools(exchange.model).run(exchange)
+        return
     assert exchange.json["store"] is False
     assert exchange.json["tools"][0]["strict"] is False
     items = exchange.json["input"]
@@ -178,14 +182,15 @@ async def strict(exchange: Exchange) -> None:
         await Error(400, {"error": said}).run(exchange)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_sdk_of_chat_completions_goes_on_with_tools_and_reasoning(streamed: bool) -> None:
+async def test_sdk_of_chat_completions_goes_on_with_tools_and_reasoning(streamed: bool, kind: str) -> None:
     """A message appended as the SDK gives it, from its stream helper or whole."""
     tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}]
     messages: list[Any] = [{"role": "user", "content": "Weather in Köln and Bonn?"}]
     async with (
         FakeProvider() as fake,
-        gateway_for(fake, providers__fake__kind="openai_responses") as g,
+        gateway_for(fake, providers__fake__kind=kind) as g,
         AsyncOpenAI(base_url=f"{g.url}/v1", api_key="any", max_retries=0) as client,
     ):
         fake.script = strict
@@ -204,14 +209,15 @@ async def test_sdk_of_chat_completions_goes_on_with_tools_and_reasoning(streamed
         assert (await turn()).content == "Rain, and sun."
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_sdk_of_responses_goes_on_with_tools_and_reasoning(streamed: bool) -> None:
+async def test_sdk_of_responses_goes_on_with_tools_and_reasoning(streamed: bool, kind: str) -> None:
     """Output appended as the SDK gives it, under ids of ours that go no further."""
     tools: Any = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}]
     items: list[Any] = [{"role": "user", "content": "Weather in Köln and Bonn?"}]
     async with (
         FakeProvider() as fake,
-        gateway_for(fake, providers__fake__kind="openai_responses") as g,
+        gateway_for(fake, providers__fake__kind=kind) as g,
         AsyncOpenAI(base_url=f"{g.url}/v1", api_key="any", max_retries=0) as client,
     ):
         fake.script = strict
@@ -231,14 +237,15 @@ async def test_sdk_of_responses_goes_on_with_tools_and_reasoning(streamed: bool)
         assert (await turn()).output_text == "Rain, and sun."
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_anthropics_sdk_goes_on_with_tools_and_reasoning(streamed: bool) -> None:
+async def test_anthropics_sdk_goes_on_with_tools_and_reasoning(streamed: bool, kind: str) -> None:
     """Content sent back as the SDK gives it, blocks that nobody can read among it."""
     tools: Any = [{"name": "weather", "input_schema": SCHEMA}]
     messages: list[Any] = [{"role": "user", "content": "Weather in Köln and Bonn?"}]
     async with (
         FakeProvider() as fake,
-        gateway_for(fake, providers__fake__kind="openai_responses") as g,
+        gateway_for(fake, providers__fake__kind=kind) as g,
         AsyncAnthropic(base_url=g.url, api_key="any", max_retries=0) as client,
     ):
         fake.script = strict

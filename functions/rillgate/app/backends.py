@@ -7,6 +7,7 @@ more than it needs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from rillgate.app.settings.secrets import SecretName
@@ -24,6 +25,18 @@ def provider_of(name: str, settings: ProviderSettings) -> Provider:
     Args: name: the provider's configured name, for messages.
     """
     return _BY_KIND[settings.kind](name, settings)
+
+
+def other_api_of(name: str, settings: ProviderSettings) -> Callable[[], Provider] | None:
+    """Gives what asks OpenAI itself, or Azure, for what is refused by Chat Completions; None where nobody else does.
+
+    Args: name: the provider's configured name, for messages.
+    """
+    if settings.kind == "azure":
+        return cache(partial(_azure_responses, name, settings))
+    if settings.kind == "openai" and settings.is_openai_itself:
+        return cache(partial(_openai_responses, name, settings))
+    return None
 
 
 def signed_location(settings: ProviderSettings, clock: Clock, environ: Mapping[str, str]) -> BedrockLocation:
@@ -94,6 +107,12 @@ def _azure(name: str, settings: ProviderSettings) -> Provider:
     from rillgate.providers.azure import AzureProvider  # noqa: PLC0415 # only where it is configured
 
     return AzureProvider(name, settings.api_version)
+
+
+def _azure_responses(name: str, settings: ProviderSettings) -> Provider:
+    from rillgate.providers.azure_responses import AzureResponsesProvider  # noqa: PLC0415 # only where it is wanted
+
+    return AzureResponsesProvider(name)
 
 
 _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {

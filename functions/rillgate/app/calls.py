@@ -27,11 +27,13 @@ class Backend(msgspec.Struct, frozen=True):
 
     Attributes:
         embedder: gives what makes its embeddings; None where it makes none.
+        otherwise: as `Upstream` has it.
     """
 
     provider: Provider
     location: Location
     embedder: Callable[[], Provider | None] = lambda: None
+    otherwise: Callable[[], Provider] | None = None
 
 
 class Calls:
@@ -105,12 +107,14 @@ class Calls:
 
     def _upstream(self, target: Target, parsed: ChatRequest) -> Upstream | None:
         backend = self._backends[target.provider]
-        provider = backend.embedder() if parsed.dialect == embeddings.NAME else backend.provider
+        is_chat = parsed.dialect != embeddings.NAME
+        provider = backend.provider if is_chat else backend.embedder()
         if provider is None:
             return None
+        otherwise = backend.otherwise if is_chat else None
         price, _ = self._pricing.of(target, parsed)
         traced = self._settings.providers[target.provider].trace_context
-        return Upstream(target, provider, backend.location, price, self._pricing.tiers(target), traced)
+        return Upstream(target, provider, backend.location, price, self._pricing.tiers(target), traced, otherwise)
 
     def _default_name(self, target: Target) -> str:
         """By which name the model answers that a request gets when it names none."""

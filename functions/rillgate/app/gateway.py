@@ -19,7 +19,7 @@ from rillgate.app.address_limits import connections_of, limited
 from rillgate.app.addresses import Networks
 from rillgate.app.answers import EXCEPTION_HANDLERS
 from rillgate.app.aws_secrets import AwsSecrets, FetchedKey
-from rillgate.app.backends import provider_of, signed_location, token_location
+from rillgate.app.backends import other_api_of, provider_of, signed_location, token_location
 from rillgate.app.books import Books
 from rillgate.app.calls import Backend, Calls
 from rillgate.app.catalog import Catalog
@@ -213,7 +213,8 @@ class Gateway:
             self._locations_to_close.append(with_token)
         else:
             location = _Configured(provider.endpoint())
-        return Backend(provider_of(name, provider), location, cache(lambda: embedder_of(name, provider)))
+        embedder = cache(lambda: embedder_of(name, provider))
+        return Backend(provider_of(name, provider), location, embedder, other_api_of(name, provider))
 
     def _readiness(self) -> Readiness:
         conditions = {"encoder": self.encoders.ready, "shutdown": lambda: not self.streams.draining}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from rillgate.domain.ports import CancelFlags, Clock, Dialect, Encoding, Ledger, Location, Provider
 from rillgate.domain.price import Price
@@ -14,6 +15,7 @@ from rillgate.domain.request import ChatRequest, Target
 from rillgate.domain.usage import Usage
 from rillgate.pipeline.cooldown import Cooldowns
 from rillgate.pipeline.journal import Journal
+from rillgate.pipeline.model_apis import ModelApis
 from rillgate.pipeline.model_caps import ModelCaps
 from rillgate.pipeline.streams import Streams
 from rillgate.telemetry.metrics import Metrics
@@ -37,6 +39,7 @@ class Services(msgspec.Struct, frozen=True):
         cancel_flags: reach requests of other processes; None where there are none.
         cooldowns: which upstreams are left alone for a while.
         model_caps: what models can put out at most, as far as they have said so.
+        model_apis: which models want the other of their provider's APIs, likewise.
         jitter: a random number from 0 to 1, which spreads retries.
     """
 
@@ -52,6 +55,7 @@ class Services(msgspec.Struct, frozen=True):
     cancel_flags: CancelFlags | None = None
     cooldowns: Cooldowns = msgspec.field(default_factory=Cooldowns)
     model_caps: ModelCaps = msgspec.field(default_factory=ModelCaps)
+    model_apis: ModelApis = msgspec.field(default_factory=ModelApis)
     jitter: Callable[[], float] = lambda: 1.0
 
 
@@ -63,6 +67,8 @@ class Upstream(msgspec.Struct, frozen=True):
         price_at: the price of a prompt of so many tokens, as the provider counted them: a longer one may cost more
             for each token. None where that changes nothing.
         traced: whether it is told the request's place in a distributed trace.
+        otherwise: gives what asks the same provider by its other API, for requests that it refuses by the first; None
+            where there is only one.
     """
 
     target: Target
@@ -71,11 +77,16 @@ class Upstream(msgspec.Struct, frozen=True):
     price: Price | None = None
     price_at: Callable[[int], Price | None] | None = None
     traced: bool = True
+    otherwise: Callable[[], Provider] | None = None
 
     @property
     def name(self) -> str:
         """As clients and logs are told of it, "lab/fast"."""
         return f"{self.target.provider}/{self.target.model}"
+
+    def by_other_api(self) -> Upstream | None:
+        """The same, asked by its other API; None where there is none."""
+        return None if self.otherwise is None else replace(self, provider=self.otherwise(), otherwise=None)
 
     def price_of(self, usage: Usage) -> Price | None:
         """The price of what was used."""

@@ -20,13 +20,14 @@ from msgspec.structs import replace
 from rillgate.delivery.responses import Headers, send_error
 from rillgate.delivery.writer import Send
 from rillgate.domain.ends import End
-from rillgate.domain.errors import RillgateError, forget_frames
+from rillgate.domain.errors import ClientError, RillgateError, forget_frames
 from rillgate.domain.ports import Clock
 from rillgate.domain.request import UpstreamRequest
 from rillgate.pipeline.attempts import Attempts
 from rillgate.pipeline.call import Call, Services, Upstream
 from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.ended import error_of
+from rillgate.pipeline.model_apis import helps_nothing
 from rillgate.telemetry.ids import new_span_id
 from rillgate.telemetry.logs import log_exception
 from rillgate.upstream.exchange import UpstreamResponse
@@ -137,9 +138,7 @@ class Run(ABC):
         while True:
             self.upstream = attempts.begin()
             self._cap = self._first_cap()
-            failure = await self._try()
-            if failure is not None and self._asks_for_less(failure):
-                failure = await self._try()
+            failure = await self._try_apis()
             if failure is None:
                 if self.error is None:
                     attempts.succeeded(self.upstream)
@@ -151,8 +150,39 @@ class Run(ABC):
             if wait_s:
                 await _sleep(clock, wait_s)
 
+    async def _try_apis(self) -> RillgateError | None:
+        """One attempt, by whichever of the provider's APIs takes the request; what it failed with."""
+        first, apis = self.upstream, self._services.model_apis
+        begins = first.otherwise is not None and apis.begins_with_other(first.target, self._call.request)
+        other = first.by_other_api() if begins else None
+        if other is not None:
+            self.upstream = other
+            failure = await self._try_caps()
+            if not isinstance(failure, ClientError):
+                return failure
+            self.upstream = first  # it cannot be said there: the provider's own refusal says why not here
+        refusal = await self._try_caps()
+        wanted = None if refusal is None or other is not None else apis.wanted(refusal)
+        other = None if wanted is None else first.by_other_api()
+        if wanted is None or other is None:
+            return refusal
+        self.upstream = other
+        failure = await self._try_caps()
+        if failure is not None and helps_nothing(failure):
+            self.upstream = first
+            return refusal
+        apis.remember(first.target, wanted)
+        return failure
+
+    async def _try_caps(self) -> RillgateError | None:
+        """One attempt, asked once more where only our cap was refused; what it failed with."""
+        failure = await self._try()
+        if failure is not None and self._asks_for_less(failure):
+            failure = await self._try()
+        return failure
+
     async def _try(self) -> RillgateError | None:
-        """One attempt; what it failed with, while another may still follow."""
+        """One call; what it failed with, while another may still follow."""
         self._reached = False
         try:
             await self._attempt()

@@ -38,7 +38,7 @@ from rillgate.providers.features import FEATURES, Handling
 from rillgate.providers.json_body import json_body
 from rillgate.providers.model_list import model_ids
 from rillgate.providers.openai_errors import error_from_object, error_from_response
-from rillgate.providers.openai_foreign import plain_fields
+from rillgate.providers.openai_foreign import plain_fields, without_kept_reasoning
 from rillgate.providers.tool_names import ToolNames
 from rillgate.wire.loose_json import count, loads, loads_or_none
 from rillgate.wire.sse import SseReader
@@ -81,6 +81,8 @@ class OpenAIProvider:
         said = request.fields
         if request.dialect != self.dialect:
             said = plain_fields(self._tool_names(request).request(said), own_host=self._own_host)
+        elif self._own_host:
+            said = without_kept_reasoning(said)
         fields = {key: value for key, value in said.items() if key not in CAP_FIELDS}
         fields["model"] = model
         fields[self._cap_field] = output_tokens_max

@@ -18,6 +18,7 @@ PART_KINDS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
 MESSAGE_FIELDS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "reasoning_content")
 CALL_FIELDS = ("id", "type", "function")
 IDENTIFIER_CHARS_MAX = 128  # of `safety_identifier`
+KEPT = "reasoning_details"
 TEXT_SEPARATOR = "\n\n"
 ONLY_OWN_HOST = frozenset({"safety_identifier", "service_tier", "verbosity", "prompt_cache_key"})
 NEVER_OWN_HOST = frozenset({"top_k"})
@@ -46,6 +47,20 @@ def plain_fields(fields: Mapping[str, Any], *, own_host: bool) -> dict[str, Any]
     if isinstance(user, str):
         plain["safety_identifier" if own_host else "user"] = identifier(user)
     return plain
+
+
+def without_kept_reasoning(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A client's own fields without reasoning that another API, or another family, gave it to keep.
+
+    OpenAI's and Azure's own hosts refuse the fields that hold it. The very same fields where there is none.
+    """
+    if not any(KEPT in message for message in fields["messages"]):
+        return fields
+    messages = [
+        {key: value for key, value in message.items() if key not in (KEPT, "reasoning_content")}
+        for message in fields["messages"]
+    ]
+    return {**fields, "messages": messages}
 
 
 def _messages(messages: Sequence[Mapping[str, Any]], *, own_host: bool) -> Iterator[dict[str, Any]]:

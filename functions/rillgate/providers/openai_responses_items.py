@@ -29,12 +29,13 @@ Json = dict[str, Any]
 Fields = Mapping[str, Any]
 
 
-def input_of(messages: Sequence[Fields]) -> list[Json]:
+def input_of(messages: Sequence[Fields], *, reasons: bool = True) -> list[Json]:
     """The conversation.
 
     Shape:  [{"role": "user", "content": "Hi"}] → [{"role": "user", "content": "Hi"}]
             {"role": "tool", "tool_call_id": "c", "content": "4"}
             → {"type": "function_call_output", "call_id": "c", "output": "4"}
+    Args:   reasons: whether the model takes back what was thought before.
     Raises: ClientError: a part that cannot be said in this API, a call without a name, a result without a call id.
     """
     items: list[Json] = []
@@ -43,7 +44,7 @@ def input_of(messages: Sequence[Fields]) -> list[Json]:
         where = f"messages[{place}]"
         role = message["role"]
         if role == "assistant":
-            items += (turn := list(_turn(message, where)))
+            items += (turn := list(_turn(message, where, reasons=reasons)))
             custom.update(item["call_id"] for item in turn if item["type"] == "custom_tool_call")
         elif role in ("tool", "function"):
             items.append(_result(message, where, custom))
@@ -52,13 +53,13 @@ def input_of(messages: Sequence[Fields]) -> list[Json]:
     return items
 
 
-def _turn(message: Fields, where: str) -> Iterator[Json]:
+def _turn(message: Fields, where: str, *, reasons: bool) -> Iterator[Json]:
     """What the model thought, said and called."""
     calls = list(_calls(message, where))
     called = {call["call_id"] for call in calls}
     first: list[Json] = []
     before: dict[str, list[Json]] = {}
-    for thought in reasoning_of(message):
+    for thought in reasoning_of(message) if reasons else ():
         if thought.origin == OPENAI_ORIGIN and thought.data:
             item = {"type": "reasoning", "summary": [], "encrypted_content": thought.data}
             call_id = _call_id(thought.call_id)

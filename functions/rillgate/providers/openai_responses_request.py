@@ -32,7 +32,8 @@ SAME = (
     *("temperature", "top_p", "service_tier", "metadata"),
     *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
 )
-# Models that do not reason refuse to be asked for it encrypted; a name that is not known here is taken for a newer one.
+# Models that do not reason refuse to be asked for it, and to be given any. A name that is not known here is taken for a
+# newer one.
 _DOES_NOT_REASON = re.compile(r"(?:^|[/:])(?:gpt-3|gpt-4|chatgpt-)|gpt-[\d.]+-chat|^chat-latest")
 
 
@@ -47,7 +48,7 @@ def body_of(fields: Fields, model: str, output_tokens_max: int, *, stream: bool,
     """
     body: Json = {
         "model": model,
-        "input": input_of(fields["messages"]),
+        "input": input_of(fields["messages"], reasons=reasons(model)),
         "max_output_tokens": max(CAP_MIN, output_tokens_max),
         "store": False,
     }

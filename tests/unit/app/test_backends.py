@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from rillgate.app.backends import provider_of, signed_location
+from rillgate.app.backends import other_api_of, provider_of, signed_location
 from rillgate.app.bedrock_location import BedrockLocation
 from rillgate.app.gateway import Gateway
 from rillgate.app.settings.load import load_settings
 from rillgate.app.settings.schema import KINDS
 from rillgate.app.settings.types import ProviderSettings
+from rillgate.domain.request import ChatRequest
 from rillgate.providers.anthropic import AnthropicProvider
 from rillgate.providers.azure import AzureProvider
 from rillgate.providers.bedrock import BedrockProvider
@@ -41,6 +42,36 @@ def test_provider_of_each_kind_translates_for_it(kind: str) -> None:
     provider = provider_of("lab", ProviderSettings(kind, "http://127.0.0.1:9"))
     assert type(provider) is CLASSES[kind]
     assert set(provider.handling) == {feature.name for feature in FEATURES}
+
+
+@pytest.mark.parametrize(
+    ("kind", "base_url", "path"),
+    [
+        ("openai", "https://api.openai.com/v1", "/responses"),
+        ("azure", "http://127.0.0.1:9", "/openai/v1/responses"),
+        ("openai", "https://api.groq.com/openai/v1", None),
+        ("openai_responses", "https://api.openai.com/v1", None),
+        ("anthropic", "https://api.anthropic.com", None),
+        ("embedded", "", None),
+    ],
+)
+def test_other_api_is_there_where_openai_itself_or_azure_answers(kind: str, base_url: str, path: str | None) -> None:
+    """Of a compatible server nobody knows whether it has it. It is made once."""
+    other = other_api_of("lab", ProviderSettings(kind, base_url))
+    assert (other is None) is (path is None)
+    if other is not None:
+        request = ChatRequest({"messages": [{"role": "user", "content": "hi"}]}, "m", stream=False)
+        assert other().build(request, "m", 9).path == path
+        assert other() is other()
+
+
+def test_azures_other_api_says_of_deployments_what_the_first_one_says() -> None:
+    """That they are not there; and none are listed."""
+    other = other_api_of("lab", ProviderSettings("azure", "http://127.0.0.1:9"))
+    assert other is not None
+    said = other().error(404, {}, b'{"error": {"code": "DeploymentNotFound", "message": "no"}}')
+    assert (said.status, said.code) == (404, "model_not_found")
+    assert other().models_request() is None
 
 
 @pytest.mark.anyio

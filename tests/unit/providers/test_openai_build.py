@@ -125,3 +125,12 @@ def test_build_of_fields_nested_too_deeply_is_the_clients_error() -> None:
     assert caught.value.status == 400
     while nested:  # freed from the outside in: recursion deep in the interpreter is not what is tested
         nested = nested[0]
+
+
+def test_build_leaves_out_reasoning_that_openais_own_host_refuses() -> None:
+    """What another API, or another family, gave the client to keep; other servers may want it."""
+    kept = [{"type": "reasoning.encrypted", "data": "gA", "format": "openai-responses-v1", "index": 0}]
+    turn = {"role": "assistant", "content": "Hi", "name": "a"}
+    fields = {"messages": [*MESSAGES, {**turn, "reasoning_content": "Hm.", "reasoning_details": kept}]}
+    assert built(fields, own_host=True)["messages"] == [*MESSAGES, turn]
+    assert built(fields)["messages"] == fields["messages"]

@@ -150,6 +150,13 @@ def test_reasoning_goes_back_before_the_call_that_it_led_to() -> None:
     assert said[0] == {"type": "reasoning", "summary": [], "encrypted_content": "gA"}
 
 
+def test_model_that_does_not_reason_is_given_no_reasoning() -> None:
+    """It would refuse the conversation; the rest of it goes on."""
+    details = [{"type": "reasoning.encrypted", "data": "gA", "format": OPENAI_ORIGIN}]
+    turn = {"role": "assistant", "content": "Hi", "reasoning_details": details}
+    assert [item.get("type") for item in chat(ASKED, turn, model="gpt-4o")["input"]] == [None, "message"]
+
+
 def test_call_id_that_is_too_long_is_shortened_alike_for_call_and_result() -> None:
     """OpenAI takes 64 characters."""
     call_id = "call_" + "x" * 100
