@@ -8,6 +8,9 @@ house use it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN, OPENAI_ORIGIN
 
 SEPARATOR = ":"
@@ -31,3 +34,11 @@ def unseal(kept: str) -> tuple[str, str, str]:
         return ANTHROPIC_ORIGIN, "", kept
     call_id, _, data = rest.rpartition(SEPARATOR)
     return origin, call_id, data
+
+
+def holds(message: Mapping[str, Any], origin: str) -> bool:
+    """Whether a message in Chat Completions vocabulary brings back what this family made."""
+    kept = message.get("reasoning_details")
+    return isinstance(kept, list) and any(
+        isinstance(detail, dict) and detail.get("format") == origin for detail in kept
+    )

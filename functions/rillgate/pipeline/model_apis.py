@@ -17,6 +17,7 @@ from typing import Final
 
 from rillgate.domain.delta import OPENAI_ORIGIN
 from rillgate.domain.errors import ClientError, RillgateError, UpstreamError
+from rillgate.domain.kept_reasoning import holds
 from rillgate.domain.request import ChatRequest, Target
 
 MODELS_MAX: Final = 1000  # clients choose model names; those that were learned first are forgotten
@@ -90,10 +91,4 @@ def _does_not_think(request: ChatRequest) -> bool:
 
 
 def _holds_reasoning(request: ChatRequest) -> bool:
-    details = (message.get("reasoning_details") for message in request.fields["messages"])
-    return any(
-        isinstance(detail, dict) and detail.get("format") == OPENAI_ORIGIN
-        for kept in details
-        if isinstance(kept, list)
-        for detail in kept
-    )
+    return any(holds(message, OPENAI_ORIGIN) for message in request.fields["messages"])

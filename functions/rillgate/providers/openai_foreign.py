@@ -12,13 +12,14 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rillgate.domain.delta import OPENAI_ORIGIN
 from rillgate.domain.errors import ClientError
+from rillgate.domain.kept_reasoning import holds
 
 PART_KINDS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
 MESSAGE_FIELDS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "reasoning_content")
 CALL_FIELDS = ("id", "type", "function")
 IDENTIFIER_CHARS_MAX = 128  # of `safety_identifier`
-KEPT = "reasoning_details"
 TEXT_SEPARATOR = "\n\n"
 ONLY_OWN_HOST = frozenset({"safety_identifier", "service_tier", "verbosity", "prompt_cache_key"})
 NEVER_OWN_HOST = frozenset({"top_k"})
@@ -50,14 +51,16 @@ def plain_fields(fields: Mapping[str, Any], *, own_host: bool) -> dict[str, Any]
 
 
 def without_kept_reasoning(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A client's own fields without reasoning that another API, or another family, gave it to keep.
+    """A client's own fields without reasoning that Responses, OpenAI's other API, gave it to keep.
 
-    OpenAI's and Azure's own hosts refuse the fields that hold it. The very same fields where there is none.
+    Chat Completions refuses the fields that hold it. The very same fields where there is none.
     """
-    if not any(KEPT in message for message in fields["messages"]):
+    if not any(holds(message, OPENAI_ORIGIN) for message in fields["messages"]):
         return fields
     messages = [
-        {key: value for key, value in message.items() if key not in (KEPT, "reasoning_content")}
+        {key: value for key, value in message.items() if key not in ("reasoning_details", "reasoning_content")}
+        if holds(message, OPENAI_ORIGIN)
+        else message
         for message in fields["messages"]
     ]
     return {**fields, "messages": messages}

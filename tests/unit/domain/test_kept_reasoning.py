@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rillgate.domain.delta import ANTHROPIC_ORIGIN, GOOGLE_ORIGIN
-from rillgate.domain.kept_reasoning import seal, unseal
+from rillgate.domain.kept_reasoning import holds, seal, unseal
 
 BASE64 = st.text("abcXYZ019+/=_-")
 
@@ -30,3 +33,19 @@ def test_family_that_nobody_serves_is_not_kept() -> None:
     """It would come back to the wrong one."""
     assert seal("xai-responses-v1", None, "x") is None
     assert unseal("xai-responses-v1::x") == (ANTHROPIC_ORIGIN, "", "xai-responses-v1::x")
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        ([{"format": GOOGLE_ORIGIN}], True),
+        ([{"format": ANTHROPIC_ORIGIN}, {"format": GOOGLE_ORIGIN}], True),
+        ([{"format": ANTHROPIC_ORIGIN}, {}, "x"], False),
+        ([], False),
+        ("x", False),
+        (None, False),
+    ],
+)
+def test_message_holds_what_a_family_made_where_an_entry_names_it(kept: Any, found: bool) -> None:
+    """Whatever a client wrote there."""
+    assert holds({"role": "assistant", "reasoning_details": kept}, GOOGLE_ORIGIN) is found

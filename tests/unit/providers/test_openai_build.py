@@ -128,9 +128,11 @@ def test_build_of_fields_nested_too_deeply_is_the_clients_error() -> None:
 
 
 def test_build_leaves_out_reasoning_that_openais_own_host_refuses() -> None:
-    """What another API, or another family, gave the client to keep; other servers may want it."""
+    """What its other API gave the client to keep. Other servers may want it; of other families nothing changes."""
     kept = [{"type": "reasoning.encrypted", "data": "gA", "format": "openai-responses-v1", "index": 0}]
     turn = {"role": "assistant", "content": "Hi", "name": "a"}
     fields = {"messages": [*MESSAGES, {**turn, "reasoning_content": "Hm.", "reasoning_details": kept}]}
     assert built(fields, own_host=True)["messages"] == [*MESSAGES, turn]
     assert built(fields)["messages"] == fields["messages"]
+    kept[0]["format"] = "google-gemini-v1"
+    assert built(fields, own_host=True)["messages"] == fields["messages"]
