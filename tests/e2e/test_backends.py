@@ -21,6 +21,7 @@ from tests.fakes.script import chat
 from tests.fakes.script_anthropic import message
 from tests.fakes.script_gemini import gemini
 from tests.fakes.script_ollama import lines
+from tests.fakes.script_openai_responses import response
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +32,7 @@ PATHS = {
     "ollama": "/api/chat",
     "gemini": "/v1beta/models/fake-model:streamGenerateContent",
     "azure": "/openai/v1/chat/completions",
+    "openai_responses": "/v1/responses",
 }
 KEY_HEADERS = {
     "openai": [("authorization", f"Bearer {KEY}")],
@@ -38,6 +40,7 @@ KEY_HEADERS = {
     "ollama": [],
     "gemini": [("x-goog-api-key", KEY)],
     "azure": [("api-key", KEY)],
+    "openai_responses": [("authorization", f"Bearer {KEY}")],
 }
 EMBEDDED = pytest.param(
     "embedded",
@@ -80,12 +83,13 @@ async def answer(exchange: Exchange) -> None:
     """Whatever the provider's API is, some text in it."""
     scripts: dict[str, Script] = {"/v1/messages": message(["Hel", "lo"]), "/api/chat": lines(["Hel", "lo"])}
     scripts[PATHS["gemini"]] = gemini(["Hel", "lo"])
+    scripts[PATHS["openai_responses"]] = response(["Hel", "lo"])
     script = scripts.get(exchange.path, chat(["Hel", "lo"]))
     assert callable(script)
     await script(exchange)
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", "gemini", "azure", EMBEDDED])
+@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", "gemini", "azure", "openai_responses", EMBEDDED])
 async def test_backend_named_by_one_variable_answers_the_same_requests(name: str, tmp_path: Path) -> None:
     """Without a model's name, on both routes, and through the SDK: each backend answers, and only it."""
     async with FakeProvider() as fake, backend(name, fake, tmp_path) as served:
