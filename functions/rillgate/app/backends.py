@@ -110,9 +110,11 @@ def _azure(name: str, settings: ProviderSettings) -> Provider:
 
 
 def _azure_responses(name: str, settings: ProviderSettings) -> Provider:
-    from rillgate.providers.azure_responses import AzureResponsesProvider  # noqa: PLC0415 # only where it is wanted
+    from rillgate.providers.azure import V1  # noqa: PLC0415 # only where it is wanted
+    from rillgate.providers.openai_responses import PATH, OpenAIResponsesProvider  # noqa: PLC0415 # likewise
 
-    return AzureResponsesProvider(name)
+    # Whatever version the deployments' own addresses are asked for: most do not know this API.
+    return OpenAIResponsesProvider(name, path=V1 + PATH)
 
 
 _BY_KIND: Mapping[str, Callable[[str, ProviderSettings], Provider]] = {

@@ -11,7 +11,6 @@ Source: Azure OpenAI in Foundry Models REST API reference; "Content filtering", 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import quote
 
 from msgspec.structs import replace
@@ -21,7 +20,6 @@ from rillgate.domain.request import ChatRequest, UpstreamRequest
 from rillgate.providers.openai import OpenAIProvider
 
 V1 = "/openai/v1"
-UNKNOWN_DEPLOYMENT = "DeploymentNotFound"
 
 
 class AzureProvider(OpenAIProvider):
@@ -48,13 +46,6 @@ class AzureProvider(OpenAIProvider):
     def decode_models(self, body: bytes) -> list[str]:
         """Never asked for; see `models_request`."""
         raise UpstreamError(f"Provider {self._name!r} has no list of models.", retryable=False)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """As OpenAI's; a deployment that is not there is a model that is not there."""
-        error = super().error(status, headers, body)
-        if error.code == UNKNOWN_DEPLOYMENT:
-            error.code = "model_not_found"
-        return error
 
 
 def azure_path(api_version: str | None, model: str, path: str) -> str:

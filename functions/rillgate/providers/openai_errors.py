@@ -39,6 +39,9 @@ STATUS_OF_WORD = {
 }
 
 
+SAME_CODES = {"DeploymentNotFound": "model_not_found"}  # Azure's, where a deployment is the model
+
+
 def error_from_response(name: str, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """A response with an error status. Header names in lower case; `body` may be cut."""
     content = loads_or_none(body)  # None: HTML, or a body that was cut
@@ -75,6 +78,7 @@ def _said(detail: Any) -> Said:
     if message and isinstance(message, dict | list):
         message = msgspec.json.encode(message).decode()
     code = _string(detail.get("code"))
+    code = SAME_CODES.get(code or "", code)
     return Said(
         _string(message) or "",
         _string(detail.get("type")),
