@@ -29,7 +29,7 @@ from rillgate.pipeline.charge import Outcome
 from rillgate.pipeline.ended import error_of
 from rillgate.pipeline.model_apis import helps_nothing
 from rillgate.telemetry.ids import new_span_id
-from rillgate.telemetry.logs import log_exception
+from rillgate.telemetry.logs import log_event, log_exception
 from rillgate.upstream.exchange import UpstreamResponse
 
 UPSTREAM_HEADER = b"x-rillgate-upstream"
@@ -172,6 +172,7 @@ class Run(ABC):
             self.upstream = first
             return refusal
         apis.remember(first.target, wanted)
+        self._learned("model_api_learned", wanted.value)
         return failure
 
     async def _try_caps(self) -> RillgateError | None:
@@ -204,7 +205,12 @@ class Run(ABC):
         if lower is None:
             return False
         self._cap = lower
+        self._learned("model_cap_learned", lower)
         return True
+
+    def _learned(self, event: str, learned: str | int) -> None:
+        """Say in the log what a refusal has taught, since the client never hears of it."""
+        log_event(event, request_id=self._call.journal.request_id, upstream=self.upstream.name, learned=learned)
 
     @asynccontextmanager
     async def _response(self, outgoing: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:

@@ -163,6 +163,17 @@ async def provider_whose_error_says_everything(world: World) -> None:
         assert got.status == 200
 
 
+@case("pipeline/run.py Run._learned log_event")
+async def model_that_refuses_our_cap(world: World) -> None:
+    """Its refusal, which is learned from, quotes the prompt."""
+    async with FakeProvider() as fake, gateway_for(fake) as g:
+        refusal = f"{PROMPT} exceeds the model limit of 10000."
+        fake.queue([Error(400, {"error": {"message": refusal}})], chat(COMPLETION))
+        got = await ask(g, "POST", CHAT, json=secret_chat())
+        assert got.status == 200
+        assert '"learned":10000' in world.log.getvalue()
+
+
 @case("app/gateway.py _log_no_list models_not_listed")
 async def provider_that_lists_nothing(world: World) -> None:
     """Its answer is the body of an error."""
