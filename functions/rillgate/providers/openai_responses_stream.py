@@ -85,7 +85,6 @@ class ResponsesStreamDecoder:
         self._call_of_item: dict[int, int] = {}  # the number of a call, by its item's
         self._with_arguments: set[int] = set()  # items of calls that have said some
         self._encrypted: list[str] = []  # reasoning whose next item has not begun
-        self._refused = False
         self._handlers: dict[str, Callable[[_Event], list[Delta]]] = {
             "response.refusal.delta": self._refusal,
             "response.reasoning_summary_part.added": self._summary_part,
