@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rillgate.app.backends import other_api_of, provider_of, signed_location
@@ -48,6 +49,9 @@ def test_provider_of_each_kind_translates_for_it(kind: str) -> None:
     ("kind", "base_url", "path"),
     [
         ("openai", "https://api.openai.com/v1", "/responses"),
+        ("openai", "https://eu.api.openai.com/v1", "/responses"),
+        ("openai", "https://evil-api.openai.com.example/v1", None),
+        ("openai", "https://fakeapi.openai.com/v1", None),
         ("azure", "http://127.0.0.1:9", "/openai/v1/responses"),
         ("openai", "https://api.groq.com/openai/v1", None),
         ("openai_responses", "https://api.openai.com/v1", None),
@@ -63,6 +67,14 @@ def test_other_api_is_there_where_openai_itself_or_azure_answers(kind: str, base
         request = ChatRequest({"messages": [{"role": "user", "content": "hi"}]}, "m", stream=False)
         assert other().build(request, "m", 9).path == path
         assert other() is other()
+
+
+@pytest.mark.parametrize("host", ["api.openai.com", "eu.api.openai.com"])
+def test_openai_itself_is_asked_for_caps_by_the_name_it_reads(host: str) -> None:
+    """In its regions too: models that reason refuse the older name."""
+    request = ChatRequest({"messages": [{"role": "user", "content": "hi"}]}, "m", stream=False)
+    body = provider_of("lab", ProviderSettings("openai", f"https://{host}/v1")).build(request, "m", 9).body
+    assert msgspec.json.decode(body)["max_completion_tokens"] == 9
 
 
 def test_azures_other_api_says_of_deployments_what_the_first_one_says() -> None:

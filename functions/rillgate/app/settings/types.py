@@ -111,8 +111,9 @@ class ProviderSettings:
 
     @property
     def is_openai_itself(self) -> bool:
-        """Whether OpenAI's own host answers, and not one that is compatible with it."""
-        return self.kind in OPENAI_KINDS and urlsplit(self.base_url).hostname == "api.openai.com"
+        """Whether OpenAI answers, by its own host or a region's (eu.api.openai.com), and not a compatible server."""
+        host = urlsplit(self.base_url).hostname or ""
+        return self.kind in OPENAI_KINDS and f".{host}".endswith(".api.openai.com")
 
     @property
     def is_anthropic_itself(self) -> bool:
