@@ -21,7 +21,7 @@ from tests.e2e.test_page import COLOURS, contrast
 from tests.e2e.watch import PATIENCE_S
 from tests.fakes.script import Chunk, Finish, Pause, Stall, chat
 
-pytestmark = [pytest.mark.anyio, pytest.mark.browser]
+pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.slow]
 
 KEPT: Final = """async () => JSON.stringify([
     Object.entries(localStorage), Object.entries(sessionStorage), document.cookie, location.href, history.state,

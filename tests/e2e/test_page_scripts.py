@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page
 
-pytestmark = [pytest.mark.anyio, pytest.mark.browser]
+pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ import pytest
 from tests.fuzz.registry import targets
 from tests.fuzz.target import Target
 
+pytestmark = pytest.mark.slow
+
 SMALL, TIMES = 320, 4
 SLACK = 1.25
 OURS = ("/rillgate/", "/lambda_asgi/")
