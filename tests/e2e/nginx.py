@@ -106,7 +106,11 @@ class Nginx:
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         links = [link for pid in (master, *children) for link in Path(f"/proc/{pid}/fd").iterdir()]
         place = str(self.folder / "tmp" / "_")[:-1]
-        return [path for link in links if (path := os.readlink(link)).startswith(place)]
+        found = []
+        for link in links:
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                found.append(os.readlink(link))
+        return [path for path in found if path.startswith(place)]
 
     def unread(self) -> int:
         """Bytes that its clients' kernels hold for clients that do not read: how many is up to those kernels alone."""

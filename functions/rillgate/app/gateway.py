@@ -24,7 +24,6 @@ from rillgate.app.books import Books
 from rillgate.app.calls import Backend, Calls
 from rillgate.app.catalog import Catalog
 from rillgate.app.context import App, RequestContext
-from rillgate.app.embedded import EmbeddedModel
 from rillgate.app.embedders import embedder_of
 from rillgate.app.encoders import Encoders
 from rillgate.app.forwarded import Forwarded
@@ -51,6 +50,7 @@ from rillgate.upstream.exchange import Exchange
 if TYPE_CHECKING:
     from rillgate.app.azure_location import AzureLocation
     from rillgate.app.bedrock_location import BedrockLocation
+    from rillgate.app.embedded import EmbeddedModel
 
 POOL_HEADROOM = 32  # for lists of models, beside the streams
 EXPOSED_HEADERS = [
@@ -271,6 +271,8 @@ def _log_no_list(provider: str, error: Exception) -> None:
 
 def _embedded_of(settings: Settings) -> EmbeddedModel | None:
     if any(provider.is_embedded for provider in settings.providers.values()):
+        from rillgate.app.embedded import EmbeddedModel  # noqa: PLC0415 (it is not in a function's package)
+
         return EmbeddedModel()
     return None
 
